@@ -1,0 +1,20 @@
+"""What the whole test suite shares: where the reference material lies."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+# Examples are few and seeds fixed; a deadline would only time this machine's load.
+settings.register_profile("tlw", deadline=None, max_examples=30, derandomize=True)
+settings.load_profile("tlw")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of recorded outputs, papers and image sets (`TLW_SHARED`); skips without it."""
+    folder = os.environ.get("TLW_SHARED")
+    if not folder:
+        pytest.skip("TLW_SHARED is not set: the recorded reference material is not here")
+    return Path(folder)
