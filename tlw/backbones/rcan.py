@@ -1,0 +1,105 @@
+"""RCAN: residual blocks with channel attention, in groups, each under its own skip connection.
+
+Zhang et al., Image Super-Resolution Using Very Deep Residual Channel Attention Networks, ECCV 2018;
+here as the authors of TLW have it: 10 groups of 20 blocks, 64 features, one pixel shuffle for any
+scale, no mean shift.
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tlw.backbones import require_counts, require_scale
+
+
+class ChannelAttention(nn.Module):
+    """Multiplies each channel by a factor in (0, 1) made from the means of all channels.
+
+    (N, features, h, w) to the same; `features // reduction` channels in between.
+    """
+
+    def __init__(self, features: int, reduction: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(features, features // reduction, 1)
+        self.excite = nn.Conv2d(features // reduction, features, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        means = x.mean(dim=(2, 3), keepdim=True)
+        return x * self.excite(F.relu(self.squeeze(means))).sigmoid()
+
+
+class AttentionBlock(nn.Module):
+    """x + attention(conv(relu(conv(x)))), (N, features, h, w) to the same."""
+
+    def __init__(self, features: int, reduction: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(features, features, 3, padding=1)
+        self.conv2 = nn.Conv2d(features, features, 3, padding=1)
+        self.attention = ChannelAttention(features, reduction)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.attention(self.conv2(F.relu(self.conv1(x))))
+
+
+class ResidualGroup(nn.Module):
+    """Blocks and one convolution under a skip connection, (N, features, h, w) to the same."""
+
+    def __init__(self, features: int, blocks: int, reduction: int) -> None:
+        super().__init__()
+        self.blocks = nn.Sequential(*(AttentionBlock(features, reduction) for _ in range(blocks)))
+        self.end = nn.Conv2d(features, features, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.end(self.blocks(x))
+
+
+class RCAN(nn.Module):
+    """`groups` residual groups of `blocks` blocks under one long skip, then upsampling.
+
+    lr (N, 3, h, w) to sr (N, 3, scale h, scale w), any size, any range. `features` is the number
+    of channels, `reduction` the factor by which channel attention narrows them.
+    Raises ValueError for a scale other than 2, 3, 4, a number below 1, or a reduction that leaves
+    no channel.
+    """
+
+    features_scale = 1
+
+    def __init__(
+        self,
+        *,
+        scale: int,
+        features: int = 64,
+        groups: int = 10,
+        blocks: int = 20,
+        reduction: int = 16,
+    ) -> None:
+        super().__init__()
+        require_scale("RCAN", scale)
+        require_counts("RCAN", features=features, groups=groups, blocks=blocks, reduction=reduction)
+        if reduction > features:
+            raise ValueError(
+                f"RCAN: reduction must be at most features ({features}), not {reduction}"
+            )
+        self.scale = scale
+        self.num_features = features
+        self.head = nn.Conv2d(3, features, 3, padding=1)
+        self.body = nn.Sequential(
+            *(ResidualGroup(features, blocks, reduction) for _ in range(groups))
+        )
+        self.body_end = nn.Conv2d(features, features, 3, padding=1)
+        self.upsample = nn.Sequential(
+            nn.Conv2d(features, features * scale**2, 3, padding=1), nn.PixelShuffle(scale)
+        )
+        self.tail = nn.Conv2d(features, 3, 3, padding=1)
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """sr (N, 3, scale h, scale w) of lr (N, 3, h, w)."""
+        return self.reconstruct(self.features(lr), lr)
+
+    def features(self, lr: Tensor) -> Tensor:
+        """The maps after the long skip connection, (N, num_features, h, w)."""
+        x = self.head(lr)
+        return x + self.body_end(self.body(x))
+
+    def reconstruct(self, features: Tensor, lr: Tensor) -> Tensor:
+        """The image from the features alone; lr is not used."""
+        return self.tail(self.upsample(features))
