@@ -63,7 +63,7 @@ class TLWSettings(Model):
 
     kind: Literal["tlw"] = "tlw"
     base: Base = Field(description="the pixel-wise loss that is weighted")
-    judge: Literal["vgg", "alex"] = Field(description="the trunk of the judge D")
+    judge_net: Literal["vgg", "alex"] = Field(description="the trunk of the judge D")
     calibrated: bool = Field(description="LPIPS' learned heads in D, or plain sums")
     channels: Literal["rgb", "bgr"] = Field(description="the order in which D sees an image")
     fixed_sum_over: Literal["image", "channel"] = Field(description="what one fixed sum spans")
@@ -107,7 +107,7 @@ Loss = Annotated[PixelSettings | TLWSettings | UDLSettings, Field(discriminator=
 
 # Two complete readings of the method. What they share stands first.
 _TLW = {
-    **{"judge": "vgg", "channels": "bgr", "k_start": 0.3, "k_rise": 0.6, "samples": 3},
+    **{"judge_net": "vgg", "channels": "bgr", "k_start": 0.3, "k_rise": 0.6, "samples": 3},
     **{"temperature": 0.1, "margin": 0.001, "eps": 0.001, "features": 64},
     **{"learning_rate": 1e-4, "betas": (0.5, 0.999)},
 }
@@ -237,6 +237,10 @@ class Config(Model):
         default="paper", description="how pairs are made and scored"
     )
     test: tuple[Name, ...] = Field(min_length=1, description="the benchmarks, image sets")
+    device: str = Field(
+        default="auto", description="cpu, cuda, cuda:1; auto: a GPU if there is one"
+    )
+    threads: PositiveInt = Field(default=4, description="CPU threads of a job")
     grids: dict[Name, Grid] = Field(min_length=1, description="the tables")
     recipes: dict[Name, Recipe] = Field(description="ways to train")
     backbones: dict[Name, Backbone] = Field(

@@ -166,7 +166,7 @@ class TLWLoss(nn.Module):
         self.weight_net = WeightNet(features=s.features, over=s.fixed_sum_over)
         init_weights(self.weight_net, s.init)
         self.judge = judge or Judge(
-            s.judge, calibrated=s.calibrated, channels=s.channels, weights=weights
+            s.judge_net, calibrated=s.calibrated, channels=s.channels, weights=weights
         )
         self.judge.requires_grad_(False)
         # Parameters that move to another device keep their identity, so the optimiser can be

@@ -111,8 +111,10 @@ def udl_loss(error: Tensor, uncertainty: Tensor, *, form: str) -> Tensor:
 class UDLLoss(nn.Module):
     """The ESU loss for the first epochs, the UDL loss after them.
 
-        net = WithUncertainty(HAT(scale=4), form=loss_fn.settings.form)
-        loss_fn.start_epoch(epoch, net)
+        net = WithUncertainty(network, form=loss_fn.settings.form)
+        loss_fn.start_epoch(epoch)
+        if loss_fn.freezes:
+            net.freeze()
         loss = loss_fn(net(lr), hr)
 
     Args:
@@ -128,11 +130,14 @@ class UDLLoss(nn.Module):
         self.weighted = False
         self.last: dict[str, Tensor] = {}
 
-    def start_epoch(self, epoch: int, net: WithUncertainty) -> None:
-        """Chooses the step for an epoch, counted from 0, and freezes the uncertainty if due."""
+    def start_epoch(self, epoch: int) -> None:
+        """Chooses the step for an epoch, counted from 0."""
         self.weighted = epoch >= self.settings.esu_epochs
-        if self.weighted and self.settings.frozen:
-            net.freeze()
+
+    @property
+    def freezes(self) -> bool:
+        """Whether the uncertainty is to be that of a frozen copy from now on."""
+        return self.weighted and self.settings.frozen
 
     def forward(self, output: tuple[Tensor, Tensor], hr: Tensor) -> Tensor:
         """A scalar from (sr, uncertainty) and hr, images in [0, 1]."""

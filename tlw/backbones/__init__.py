@@ -21,10 +21,12 @@ This module leaves importing torch to those of the networks, so that looking at 
 
 from __future__ import annotations
 
+import ast
 import difflib
 import inspect
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -51,15 +53,15 @@ def build(path_or_name: str, *, scale: int, **arguments: Any) -> nn.Module:
 def check(path_or_name: str, arguments: Mapping[str, Any]) -> None:
     """Refuses, by ValueError, a backbone that cannot be found or that has no such arguments.
 
-    `arguments` are those besides `scale`. Only names are checked here, since nothing is built;
+    `arguments` are those besides `scale`. Only names are checked here, and they are read from the
+    source, so that neither torch nor a foreign module is imported to tell a slip of the pen;
     values are checked by the network's constructor.
     """
-    network = _locate(path_or_name)
-    signature = inspect.signature(network)
+    where = f"backbone '{path_or_name}'"
+    signature = _written_signature(path_or_name) or inspect.signature(_locate(path_or_name))
     parameters = signature.parameters.values()
     accepted = [p.name for p in parameters if p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD)]
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
-    where = f"backbone '{path_or_name}'"
     if "scale" in arguments:
         raise ValueError(f"{where}: 'scale' is not among its arguments, it comes with the cell")
     if "scale" not in accepted and not anything:
@@ -94,8 +96,8 @@ def require_counts(network: str, **values: int) -> None:
             raise ValueError(f"{network}: {key} must be an integer of at least 1, not {value!r}")
 
 
-def _locate(path_or_name: str) -> type[nn.Module]:
-    """The class behind a known name or an import path."""
+def _split(path_or_name: str) -> tuple[str, str]:
+    """Module and class of a known name or an import path."""
     path = BACKBONES.get(path_or_name, path_or_name)
     if ":" not in path:
         raise ValueError(
@@ -103,6 +105,53 @@ def _locate(path_or_name: str) -> type[nn.Module]:
             f"{', '.join(BACKBONES)}, or give an import path, 'package.module:Class'"
         )
     module_name, _, class_name = path.partition(":")
+    return module_name, class_name
+
+
+def _written_signature(path_or_name: str) -> inspect.Signature | None:
+    """What the class's own `__init__` accepts, as written; None where only an import tells."""
+    module_name, class_name = _split(path_or_name)
+    try:
+        spec = find_spec(module_name)
+    except (ImportError, ValueError):
+        return None
+    source = getattr(spec and spec.loader, "get_source", lambda _: None)(module_name)
+    try:
+        classes = [n for n in ast.parse(source or "").body if isinstance(n, ast.ClassDef)]
+    except SyntaxError:
+        return None
+    bodies = [n.body for n in classes if n.name == class_name]
+    for node in bodies[0] if bodies else []:
+        if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+            return _signature(node.args)
+    return None
+
+
+def _signature(arguments: ast.arguments) -> inspect.Signature:
+    """The signature, without `self` and with unevaluated defaults."""
+    kinds, positional = inspect.Parameter, [*arguments.posonlyargs, *arguments.args]
+    defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
+    parameters = [
+        kinds(a.arg, kinds.POSITIONAL_OR_KEYWORD, default=_default(d))
+        for a, d in zip(positional, defaults, strict=True)
+    ][1:]
+    parameters += [
+        kinds(a.arg, kinds.KEYWORD_ONLY, default=_default(d))
+        for a, d in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True)
+    ]
+    if arguments.kwarg:
+        parameters.append(kinds(arguments.kwarg.arg, kinds.VAR_KEYWORD))
+    return inspect.Signature(parameters)
+
+
+def _default(node: ast.expr | None) -> Any:
+    return inspect.Parameter.empty if node is None else ast.unparse(node)
+
+
+def _locate(path_or_name: str) -> type[nn.Module]:
+    """The class behind a known name or an import path."""
+    module_name, class_name = _split(path_or_name)
+    path = f"{module_name}:{class_name}"
     try:
         module = import_module(module_name)
     except Exception as error:  # whatever a foreign module raises, it cannot be imported

@@ -1,0 +1,214 @@
+"""The command `tlw`: one verb for each stage of the workflow. Says no science of its own.
+
+What a verb needs is imported inside it, so that help and mistakes come before torch does.
+"""
+
+import logging
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Trainable Loss Weights in super-resolution: the stages of the workflow, one by one.",
+)
+
+JudgeFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--judge-folder",
+        envvar="TLW_WEIGHTS",
+        help="Folder of the judge's and LPIPS' weights, fetched into it when missing.",
+        show_default="the user's cache folder",
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto: a GPU if there is one.")]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1, show_default="all")]
+PairsFiles = Annotated[list[Path], typer.Option("--pairs", help="Pairs file; repeatable.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+
+
+@app.callback()
+def _main(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
+) -> None:
+    level = logging.WARNING if quiet else logging.INFO
+    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+
+
+@app.command()
+def fetch(
+    image_set: Annotated[str, typer.Argument(help="Name of an image set in the registry.")],
+    registry: Annotated[Path, typer.Option(help="The registry of image sets.")] = Path(
+        "resources/datasets.yaml"
+    ),
+    folder: Annotated[Path, typer.Option(help="Gets a folder of the set's name.")] = Path(
+        "resources/images"
+    ),
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder with images that you already have.")
+    ] = None,
+) -> None:
+    """Puts an image set in place, every file checked."""
+    from tlw.datasets import fetch as fetch_set
+    from tlw.datasets import load_registry
+
+    known = load_registry(registry)
+    if image_set not in known:
+        raise ValueError(f"{registry}: expected one of {', '.join(known)}, found {image_set!r}")
+    fetch_set(known[image_set], folder, source=source)
+
+
+@app.command("fetch-weights")
+def fetch_weights(
+    nets: Annotated[list[str], typer.Argument(help="vgg, alex.")], judge_folder: JudgeFolder = None
+) -> None:
+    """Puts the judge's and LPIPS' weights in place."""
+    from tlw.weights import judge_weights
+
+    for net in nets:
+        print(judge_weights(net, judge_folder))  # noqa: T201
+
+
+@app.command()
+def pairs(
+    images: Annotated[Path, typer.Argument(help="Folder of a fetched image set.")],
+    output: Output,
+    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    use: Annotated[Literal["train", "test"], typer.Option(help="How images are cropped.")],
+    protocol: Annotated[str, typer.Option(help="paper or standard.")] = "paper",
+    threads: Threads = None,
+) -> None:
+    """Builds lr-hr pairs of an image set into one HDF5 file."""
+    from tlw.datasets import images_of
+    from tlw.pairs import write_pairs
+    from tlw.protocols import protocol as protocol_named
+
+    write_pairs(
+        images_of(images),
+        output,
+        name=images.name,
+        scale=scale,
+        protocol=protocol_named(protocol),
+        use=use,
+        workers=threads,
+    )
+
+
+@app.command()
+def cell(
+    content: Annotated[str, typer.Argument(help="The cell's resolved config, as JSON.")],
+    output: Output,
+) -> None:
+    """Checks a cell's resolved config and writes it to a file, for `train` to read."""
+    import json
+
+    from tlw.config import Cell
+    from tlw.files import written_aside
+
+    try:
+        parsed = Cell.parse(json.loads(content), "cell")
+    except json.JSONDecodeError as error:
+        raise ValueError(f"cell: expected JSON, found {content!r}: {error}") from None
+    with written_aside(output) as aside:
+        aside.write_text(parsed.model_dump_json(indent=2) + "\n")
+
+
+@app.command()
+def train(
+    cell: Annotated[Path, typer.Argument(help="The cell's config, cell.json.")],
+    pairs: PairsFiles,
+    folder: Annotated[
+        Path | None, typer.Option(help="Gets the results.", show_default="the config's")
+    ] = None,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Annotated[int, typer.Option(help="Processes that read images ahead.", min=0)] = 0,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Between checkpoints.", min=0)] = 300,
+) -> None:
+    """Trains a cell, or goes on with it from its last checkpoint."""
+    from tlw.config import read_cell
+
+    settings = read_cell(cell)  # before torch is imported
+    _set_threads(threads)
+    from tlw.trainer import train as train_cell
+
+    train_cell(
+        settings,
+        pairs,
+        folder or cell.parent,
+        judge_folder=judge_folder,
+        device=device,
+        workers=workers,
+        checkpoint_seconds=checkpoint_seconds,
+    )
+
+
+@app.command()
+def evaluate(
+    weights: Annotated[str, typer.Argument(help="File of a trained cell, or the word bicubic.")],
+    pairs: PairsFiles,
+    output: Output,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Scores a trained cell, or bicubic upsampling, on benchmarks, image by image."""
+    _set_threads(threads)
+    from tlw.evaluate import evaluate_bicubic, evaluate_cell
+    from tlw.trainer import pick_device
+
+    options = {"device": str(pick_device(device)), "judge_folder": judge_folder}
+    if weights == "bicubic":
+        evaluate_bicubic(pairs, output, **options)
+    else:
+        evaluate_cell(Path(weights), pairs, output, **options)
+
+
+@app.command()
+def tables(
+    cells: Annotated[list[Path], typer.Argument(help="Folders of scored cells, in row order.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Path without suffix.")],
+    title: Annotated[str, typer.Option(help="The caption.")] = "Scores",
+    published: Annotated[Path | None, typer.Option(help="CSV of the paper's numbers.")] = None,
+    number: Annotated[int | None, typer.Option(help="The paper's table, 1 or 2.")] = None,
+) -> None:
+    """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
+    from tlw.tables import write_tables
+
+    print(write_tables(cells, output, title=title, published=published, number=number))  # noqa: T201
+
+
+@app.command()
+def schema() -> None:
+    """Prints the JSON schema of a config file."""
+    import json
+
+    from tlw.config import Config
+
+    print(json.dumps(Config.model_json_schema(), indent=2))  # noqa: T201
+
+
+def _set_threads(threads: int | None) -> None:
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)
+
+
+def main() -> None:
+    """Runs the command; a mistake of the user's is told in its own words, without a traceback."""
+    try:
+        app()
+    except (ValueError, OSError, FloatingPointError) as error:
+        logging.getLogger("tlw").debug("traceback", exc_info=True)
+        sys.exit(f"tlw: error: {error}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+"""Scores of a network, or of bicubic upsampling, on benchmarks: one row for each image."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from tlw.files import written_aside
+from tlw.judge import Judge
+from tlw.metrics import psnr_y, ssim_y
+from tlw.pairs import Pairs
+from tlw.protocols import Protocol
+from tlw.sr_net import load_network, super_resolve
+
+SuperResolve = Callable[[Tensor], Tensor]
+
+
+class Scorer:
+    """All metrics of a protocol for one image.
+
+    LPIPS is taken in float32 and of the whole image, other metrics inside the protocol's border.
+
+    Args:
+        protocol: says which metrics, and how sr is finished before.
+        scale: for the border.
+        device: where LPIPS is computed.
+        judge_folder: of LPIPS' weights, see `tlw.weights.judge_weights`.
+    """
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        scale: int,
+        *,
+        device: torch.device | str = "cpu",
+        judge_folder: Path | None = None,
+    ) -> None:
+        self.protocol, self.device = protocol, device
+        self.border = protocol.border(scale)
+        self.judges = {
+            net: Judge(net, channels=protocol.lpips_channels, weights=judge_folder).to(device)
+            for net in protocol.lpips_nets
+        }
+
+    @torch.inference_mode()
+    def __call__(self, sr: Tensor, hr: Tensor) -> dict[str, float]:
+        """The metrics, by column name, of sr (3, H, W), as a network gives it, and hr (3, H, W)."""
+        sr, hr = self.protocol.finish(sr)[None], hr[None]
+        scores = {}
+        for metric in self.protocol.metrics:
+            if metric == "psnr_y":
+                value = psnr_y(sr, hr, border=self.border)
+            elif metric == "ssim_y":
+                value = ssim_y(sr, hr, border=self.border)
+            else:
+                judge = self.judges[metric.removeprefix("lpips_")]
+                value = judge(sr.to(self.device).float(), hr.to(self.device))
+            scores[metric] = float(value)
+        return scores
+
+
+def score_pairs(
+    sets: Sequence[Pairs], upscale: SuperResolve, *, device: str, judge_folder: Path | None
+) -> pd.DataFrame:
+    """Scores of every image of some benchmarks.
+
+    Args:
+        sets: pairs for testing, of one scale and protocol.
+        upscale: from lr (3, H, W) to sr (3, sH, sW).
+
+    Returns:
+        Columns protocol, benchmark, image, and the protocol's metrics.
+    """
+    protocol, scale = sets[0].protocol, sets[0].scale
+    scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder)
+    rows = []
+    for pairs in sets:
+        indices = tqdm(range(len(pairs)), desc=f"{pairs.image_set} x{scale}", disable=None)
+        for index in indices:
+            lr, hr = pairs[index]
+            rows.append(
+                {"protocol": protocol.name, "benchmark": pairs.image_set}
+                | {"image": pairs.names[index]}
+                | scorer(upscale(lr).cpu(), hr)
+            )
+    return pd.DataFrame(rows)
+
+
+def evaluate_cell(
+    weights: Path, pairs: Iterable[Path], output: Path, *, device: str, judge_folder: Path | None
+) -> None:
+    """Scores a trained cell, into a CSV.
+
+    Args:
+        weights: file of the trained network, which names its cell.
+        pairs: pairs files of the benchmarks.
+        output: the CSV: backbone, scale, loss, seed, then the columns of `score_pairs`.
+
+    Raises:
+        ValueError: for pairs of another scale or protocol, or made for training.
+    """
+    net, cell = load_network(weights)
+    net.to(device)
+    sets = _benchmarks(pairs, cell.scale, cell.protocol)
+    scores = score_pairs(
+        sets, lambda lr: super_resolve(net, lr), device=device, judge_folder=judge_folder
+    )
+    _write(scores, output, cell.backbone_name, cell.scale, cell.loss_name, cell.seed)
+
+
+def evaluate_bicubic(
+    pairs: Iterable[Path], output: Path, *, device: str, judge_folder: Path | None
+) -> None:
+    """Scores the protocol's bicubic upsampling, into a CSV like a cell's, without loss and seed."""
+    paths = list(pairs)
+    first = Pairs(paths[0])
+    sets = _benchmarks(paths, first.scale, first.protocol.name)
+    scores = score_pairs(
+        sets,
+        lambda lr: first.protocol.upsample_bicubic(lr[None], first.scale)[0],
+        device=device,
+        judge_folder=judge_folder,
+    )
+    _write(scores, output, "bicubic", first.scale, "", "")
+
+
+def _benchmarks(paths: Iterable[Path], scale: int, protocol: str) -> list[Pairs]:
+    sets = [Pairs(path, scale=scale) for path in paths]
+    for pairs in sets:
+        if (pairs.protocol.name, pairs.use) != (protocol, "test"):
+            raise ValueError(
+                f"{pairs.path}: expected pairs for testing under protocol {protocol}, found "
+                f"protocol {pairs.protocol.name}, for use in {pairs.use}"
+            )
+    return sets
+
+
+def _write(
+    scores: pd.DataFrame, output: Path, backbone: str, scale: int, loss: str, seed: int | str
+) -> None:
+    for place, (column, value) in enumerate(
+        {"backbone": backbone, "scale": scale, "loss": loss, "seed": seed}.items()
+    ):
+        scores.insert(place, column, value)
+    with written_aside(output) as aside:
+        scores.to_csv(aside, index=False)
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """A CSV of `evaluate_cell` or `evaluate_bicubic`; ValueError for another file."""
+    try:
+        scores = pd.read_csv(path, keep_default_na=False, dtype={"loss": str, "seed": str})
+    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as scores: {error}") from None
+    needed = {"backbone", "scale", "loss", "seed", "protocol", "benchmark", "image"}
+    if missing := needed - set(scores.columns):
+        raise ValueError(f"{path}: no scores of `tlw evaluate`: lacks {', '.join(sorted(missing))}")
+    return scores

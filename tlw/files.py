@@ -1,0 +1,28 @@
+"""Writing files so that nobody ever sees half of one."""
+
+import os
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_aside(target: Path | str) -> Iterator[Path]:
+    """A path beside `target` to write to; it becomes `target` when the block ends without an error.
+
+    So `target` is always absent or whole. After an error the file aside is removed; after a
+    SIGKILL it stays as `.<name>.<random>.part`, which nothing reads. An OSError names `target`.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield aside
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())  # some file systems report a full disk only here
+        aside.replace(target)
+    except OSError as error:
+        raise OSError(error.errno, f"{target}: could not be written ({error})") from error
+    finally:
+        aside.unlink(missing_ok=True)

@@ -1,0 +1,154 @@
+"""The one image convention, and every conversion from and to others.
+
+On disk an image is 8-bit RGB, an array uint8 (H, W, 3). Inside the package it is float RGB in
+[0, 1]: tensors (N, 3, H, W), or (3, H, W) for a single image. What needs another range, channel
+order or colour space converts by a function of this module, named where it is used.
+"""
+
+import io
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
+_SIXTEEN_BITS = re.compile(r";16[BLN]")  # in Pillow's raw mode: it drops the low bytes unasked
+
+
+def read_image(path: Path | str) -> np.ndarray:
+    """Read an image file of any common format as RGB, uint8 (H, W, 3).
+
+    Grey becomes three equal channels, a palette is looked up, alpha is dropped (not blended), and
+    an EXIF orientation is applied. Raises ValueError naming the file when it cannot be read, is
+    cut off, or has no 8-bit RGB form (16 bits per channel, CMYK): rescaling those is a decision
+    that belongs to whoever made the file.
+    """
+    try:
+        with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
+            mode, layout = image.mode, str(image.tile)
+            supported = mode in _EIGHT_BIT_MODES and not _SIXTEEN_BITS.search(layout)
+            if supported:
+                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(
+            f"{path}: expected an image file, but it cannot be read ({error}); "
+            "replace it with a whole copy"
+        ) from error
+    raise ValueError(
+        f"{path}: expected an image of 8 bits per channel in grey, palette or RGB, "
+        f"found mode {mode} stored as {layout}; convert it to an 8-bit RGB PNG first"
+    )
+
+
+def write_image(path: Path | str, image: np.ndarray) -> None:
+    """Write an image uint8 (H, W, 3) RGB as PNG, whole or not at all.
+
+    Raises ValueError for another array or another suffix than .png.
+    """
+    path = Path(path)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"{path}: expected uint8 (H, W, 3), found {image.dtype} {image.shape}")
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"{path}: images are written as PNG; name the file {path.stem}.png")
+    with written_aside(path) as aside:
+        Image.fromarray(image).save(aside, format="PNG")
+
+
+@contextmanager
+def written_aside(target: Path | str) -> Iterator[Path]:
+    """A path beside `target` to write to; it becomes `target` when the block ends without an error.
+
+    So `target` is always absent or whole. After an error the file aside is removed; after a
+    SIGKILL it stays as `.<name>.<random>.part`, which nothing reads. An OSError names `target`.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    try:
+        yield aside
+        with aside.open("rb+") as file:
+            os.fsync(file.fileno())  # some file systems report a full disk only here
+        aside.replace(target)
+    except OSError as error:
+        raise OSError(
+            error.errno, f"{target}: could not be written ({error.strerror or error})"
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
+    """The largest top left part of an image (H, W, C) whose sides are multiples of `multiple`.
+
+    Raises ValueError when a side is shorter than that.
+    """
+    height, width = (side - side % multiple for side in image.shape[:2])
+    if min(height, width) == 0:
+        raise ValueError(
+            f"an image of {image.shape[0]} x {image.shape[1]} pixels cannot be cropped to a "
+            f"multiple of {multiple}: each side needs at least {multiple}"
+        )
+    return image[:height, :width]
+
+
+def to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(H, W, 3), uint8 or float in [0, 1], as a tensor float32 (3, H, W) in [0, 1].
+
+    A float image keeps its values: an unrounded lr may overshoot [0, 1] a little.
+    """
+    if image.ndim != 3 or image.shape[2] != 3:
+        raise ValueError(f"expected an image (H, W, 3), found shape {image.shape}")
+    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
+    if image.dtype == np.uint8:
+        return torch.from_numpy(planes).float() / 255
+    if np.issubdtype(image.dtype, np.floating):
+        return torch.from_numpy(planes.astype(np.float32))
+    raise ValueError(f"expected an image of uint8 or floats in [0, 1], found {image.dtype}")
+
+
+def round_to_8_bits(images: torch.Tensor) -> torch.Tensor:
+    """Clamp to [0, 1] and round to whole 255ths, halves up (as MATLAB); any shape, same dtype."""
+    return (images.clamp(0, 1) * 255 + 0.5).floor() / 255
+
+
+def to_uint8(image: torch.Tensor) -> np.ndarray:
+    """(3, H, W) in [0, 1] as uint8 (H, W, 3): clamped, rounded with halves up.
+
+    Raises ValueError for another shape and for values that are not finite.
+    """
+    if image.ndim != 3 or image.shape[0] != 3:
+        raise ValueError(f"expected an image (3, H, W), found shape {tuple(image.shape)}")
+    if not image.isfinite().all():
+        raise ValueError("expected an image with finite values, found nan or inf")
+    levels = round_to_8_bits(image.detach().cpu().float()) * 255
+    return np.ascontiguousarray(levels.round().byte().numpy().transpose(1, 2, 0))
+
+
+def to_signed(images: torch.Tensor) -> torch.Tensor:
+    """[0, 1] to [-1, 1], the range of the networks and of LPIPS."""
+    return images * 2 - 1
+
+
+def from_signed(images: torch.Tensor) -> torch.Tensor:
+    """[-1, 1] to [0, 1]."""
+    return (images + 1) / 2
+
+
+def swap_channels(images: torch.Tensor) -> torch.Tensor:
+    """RGB to BGR and back, (..., 3, H, W)."""
+    return images.flip(-3)
+
+
+def luma(rgb: torch.Tensor) -> torch.Tensor:
+    """Y of ITU-R BT.601 in 16..235, (N, H, W), of RGB in [0, 1], (N, 3, H, W); not rounded.
+
+    The numbers are those of MATLAB's rgb2ycbcr.
+    """
+    red, green, blue = rgb.unbind(1)
+    return 16 + 65.481 * red + 128.553 * green + 24.966 * blue

@@ -1,0 +1,97 @@
+"""A backbone behind the package's image convention, and its weights with their cell in a file."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tlw.backbones import build
+from tlw.config import Backbone, Cell
+from tlw.files import written_aside
+from tlw.images import from_signed, swap_channels, to_signed
+
+
+class SRNet(nn.Module):
+    """A super-resolution network from images in [0, 1] RGB to images in [0, 1] RGB.
+
+    Args:
+        net: the backbone.
+        images: the range and channel order that it works in: "signed-rgb" is RGB in [-1, 1],
+            "signed-bgr" BGR in [-1, 1] (the authors' weights), "unit-rgb" RGB in [0, 1].
+    """
+
+    def __init__(self, net: nn.Module, images: str = "signed-rgb") -> None:
+        super().__init__()
+        self.net = net
+        self.signed = images.startswith("signed")
+        self.bgr = images.endswith("bgr")
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """lr (N, 3, H, W) in [0, 1] to sr (N, 3, sH, sW), not clamped."""
+        return self._outwards(self.net(self._inwards(lr)))
+
+    def features(self, lr: Tensor) -> Tensor:
+        """The backbone's features of lr in [0, 1], see `tlw.backbones`."""
+        return self.net.features(self._inwards(lr))
+
+    def reconstruct(self, features: Tensor, lr: Tensor) -> Tensor:
+        """sr from the features; `reconstruct(features(lr), lr)` is `forward(lr)`."""
+        return self._outwards(self.net.reconstruct(features, self._inwards(lr)))
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the features; AttributeError where the backbone tells none."""
+        return self.net.num_features
+
+    def _inwards(self, images: Tensor) -> Tensor:
+        images = swap_channels(images) if self.bgr else images
+        return to_signed(images) if self.signed else images
+
+    def _outwards(self, images: Tensor) -> Tensor:
+        images = from_signed(images) if self.signed else images
+        return swap_channels(images) if self.bgr else images
+
+
+def build_network(backbone: Backbone, scale: int) -> SRNet:
+    """The network of a config entry, start weights as the backbone draws them."""
+    return SRNet(build(backbone.path, scale=scale, **backbone.arguments), backbone.images)
+
+
+def save_network(path: Path, net: SRNet, cell: Cell) -> None:
+    """Writes a network's weights as safetensors, with the cell that they belong to inside."""
+    state = {key: value.detach().cpu().contiguous() for key, value in net.net.state_dict().items()}
+    with written_aside(path) as aside:
+        save_file(state, aside, metadata={"cell": cell.model_dump_json(), "digest": cell.digest})
+
+
+def load_network(path: Path) -> tuple[SRNet, Cell]:
+    """A trained network in eval mode, and its cell, from a file of `save_network`.
+
+    Raises:
+        ValueError: for a file that is no such file, is damaged, or does not fit its backbone.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as weights of a cell: {error}") from None
+    if "cell" not in metadata:
+        raise ValueError(f"{path}: no weights of a cell: the file does not name its cell")
+    cell = Cell.parse(json.loads(metadata["cell"]), str(path))
+    net = build_network(cell.backbone, cell.scale)
+    try:
+        net.net.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: does not fit {cell.backbone.path}: {error}") from None
+    return net.eval(), cell
+
+
+@torch.inference_mode()
+def super_resolve(net: nn.Module, lr: Tensor) -> Tensor:
+    """sr (3, sH, sW) of one lr image (3, H, W), on the device of the network's weights."""
+    device = next(net.parameters()).device
+    return net(lr[None].to(device))[0]
