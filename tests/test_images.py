@@ -16,6 +16,7 @@ from hypothesis.extra import numpy as hnp
 from PIL import Image
 from skimage.color import rgb2ycbcr
 
+from tlw.files import written_aside
 from tlw.images import (
     crop_to_multiple,
     from_signed,
@@ -27,7 +28,6 @@ from tlw.images import (
     to_tensor,
     to_uint8,
     write_image,
-    written_aside,
 )
 
 UNHURRIED = settings(deadline=None)  # cores may be shared

@@ -161,10 +161,12 @@ def report_content(pairs: Pairs, queue) -> None:
         queue.put(content(pairs))
 
 
-@pytest.mark.parametrize("in_memory", [False, True])
-@pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_processes_read_the_same_file_at_once(written, method, in_memory):
-    pairs = Pairs(written, in_memory=in_memory)
+@pytest.mark.parametrize(
+    ("method", "in_memory"), [("fork", False), ("fork", True), ("spawn", False)]
+)
+def test_processes_read_the_same_file_at_once(images, target, method, in_memory):
+    write(images, target)
+    pairs = Pairs(target, in_memory=in_memory)
     expected = content(pairs)  # opened here before the others start
     context = get_context(method)
     queue = context.Queue()
@@ -312,7 +314,7 @@ def write_with_little_space(images, target, allowed, queue) -> None:
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_a_write_that_fails_midway_is_one_clear_error_and_leaves_nothing(images, target, share):
-    """With a limit on the file size, which needs no root; HDF5 alone would crash here."""
+    """With a limit on the file size, which needs no root; HDF5 left to itself may crash."""
     write(images, target)
     allowed = int(share * target.stat().st_size)
     target.unlink()
@@ -320,7 +322,7 @@ def test_a_write_that_fails_midway_is_one_clear_error_and_leaves_nothing(images,
     queue = context.Queue()
     writer = context.Process(target=write_with_little_space, args=(images, target, allowed, queue))
     writer.start()
-    code, message = queue.get(timeout=60)
+    code, message = queue.get(timeout=20)
     writer.join()
     assert writer.exitcode == 0
     assert code == errno.EFBIG and "pairs.h5: could not be written" in message
@@ -344,7 +346,7 @@ def tiny_disk(tmp_path):
 
 def test_a_full_disk_is_one_clear_error_and_leaves_nothing(images, tiny_disk):
     target = tiny_disk / "pairs.h5"
-    with pytest.raises(OSError, match=r"pairs\.h5: could not be written \(No space left") as caught:
+    with pytest.raises(OSError, match=r"pairs\.h5: could not be written.*No space left") as caught:
         write(images, target)
     assert caught.value.errno == errno.ENOSPC
     assert not list(tiny_disk.iterdir())

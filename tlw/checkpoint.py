@@ -1,9 +1,10 @@
-"""Checkpoints of a training: written aside, checked when read, bound to one cell's config."""
+"""Checkpoints of a training: written aside, checked when read, bound to one cell and its images."""
 
 import hashlib
 import io
 import logging
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,21 @@ from tlw.files import written_aside
 
 log = logging.getLogger(__name__)
 _KEPT = 2
+_NAME = re.compile(r"step-\d{8,}-[0-9a-f]{16}\.pt")
+_LEFT_BY_A_KILL = ".step-*.part"
 
 
 class Checkpoints:
-    """The checkpoints of one cell in a folder, each named by its step and its content's hash.
+    """The checkpoints of one training in a folder, each named by its step and its content's hash.
 
     Args:
         folder: made when the first one is saved.
-        digest: of the cell's config; a checkpoint of another config is refused.
+        belongs_to: what identifies the training, such as its cell and the digest of its config; a
+            checkpoint that differs in any of it is refused.
     """
 
-    def __init__(self, folder: Path, digest: str) -> None:
-        self.folder, self.digest = Path(folder), digest
+    def __init__(self, folder: Path, belongs_to: Mapping[str, str]) -> None:
+        self.folder, self.belongs_to = Path(folder), dict(belongs_to)
 
     def save(self, step: int, state: dict[str, Any]) -> None:
         """Writes tensors and plain values; the last two checkpoints are kept.
@@ -33,51 +37,51 @@ class Checkpoints:
             OSError: when the disk is full; the earlier checkpoints stay as they are.
         """
         buffer = io.BytesIO()
-        torch.save({"digest": self.digest, "step": step, **state}, buffer)
+        torch.save({"belongs_to": self.belongs_to, "step": step, **state}, buffer)
         content = buffer.getbuffer()
-        path = self.folder / f"step-{step:08d}-{_hash(content)}.pt"
-        with written_aside(path) as aside:
+        with written_aside(self.folder / f"step-{step:08d}-{_hash(content)}.pt") as aside:
             aside.write_bytes(content)
-        for old in self._newest_first()[_KEPT:]:
+        for old in [*self._newest_first()[_KEPT:], *self.folder.glob(_LEFT_BY_A_KILL)]:
             old.unlink()
 
-    def load(self, map_location: torch.device | str = "cpu") -> dict[str, Any] | None:
-        """The newest whole checkpoint with its `step`, or None where there is none.
+    def load(self) -> dict[str, Any] | None:
+        """The newest whole checkpoint with its `step`, on the CPU, or None where there is none.
 
-        A damaged one is passed over with a warning.
+        A damaged one is removed, with a warning, and the one before it taken.
 
         Raises:
-            ValueError: for a checkpoint of another cell or config.
+            ValueError: for a checkpoint of another training.
         """
         for path in self._newest_first():
             content = path.read_bytes()
             if _hash(content) != path.stem.rpartition("-")[2]:
-                log.warning("%s: damaged (its hash differs), passed over", path)
+                log.warning("%s: damaged (its hash differs): removed, the one before counts", path)
+                path.unlink()  # kept, it would pass for newer than those that come now
                 continue
-            state = torch.load(io.BytesIO(content), map_location, weights_only=True)
-            if state["digest"] != self.digest:
-                raise ValueError(
-                    f"{path}: a checkpoint of another config (digest {state['digest']}, this cell "
-                    f"has {self.digest}): restore that config to go on with it, or delete "
-                    f"{self.folder} to start anew"
-                )
+            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            self._refuse_others(path, state["belongs_to"])
             return state
         return None
 
     def clear(self) -> None:
-        """Removes all checkpoints of a finished training."""
-        for path in self._newest_first():
+        """Removes all checkpoints of a finished training, oldest first."""
+        for path in [*reversed(self._newest_first()), *self.folder.glob(_LEFT_BY_A_KILL)]:
             path.unlink()
-        if self.folder.is_dir() and not any(self.folder.iterdir()):
-            self.folder.rmdir()
+
+    def _refuse_others(self, path: Path, found: dict[str, str]) -> None:
+        for key in sorted(found.keys() | self.belongs_to.keys()):
+            if found.get(key) != self.belongs_to.get(key):
+                raise ValueError(
+                    f"{path}: a checkpoint of another training: expected {key} "
+                    f"{self.belongs_to.get(key)}, found {found.get(key)}; go on with what it "
+                    f"was made from, or delete {self.folder} to start anew"
+                )
 
     def _newest_first(self) -> list[Path]:
         if not self.folder.is_dir():
             return []
-        named = [
-            p for p in self.folder.iterdir() if re.fullmatch(r"step-\d{8}-[0-9a-f]{16}", p.stem)
-        ]
-        return sorted((p for p in named if p.suffix == ".pt"), reverse=True)
+        named = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
+        return sorted(named, key=lambda path: int(path.name.split("-")[1]), reverse=True)
 
 
 def _hash(content: Any) -> str:

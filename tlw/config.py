@@ -1,177 +1,56 @@
 """The one schema of the configuration: what a grid is, and what defines each of its cells.
 
 `Config` is what a user writes (config/*.yaml), `Cell` what comes out of it for one training: every
-setting resolved, nothing left to defaults that could change under it. No torch in here, so that
-a mistake is told within a second.
+setting resolved, nothing left to defaults that could change under it. No torch in here, see
+`tlw.schema`.
 """
 
-import difflib
 import hashlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
-    BaseModel,
-    ConfigDict,
+    AfterValidator,
     Field,
+    NonNegativeFloat,
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    ValidationError,
+    field_validator,
     model_validator,
 )
 
 from tlw.backbones import BACKBONES, check
+from tlw.schema import Model, Name, at, one_of
+from tlw.settings import (
+    LOSSES,
+    PRESETS,
+    Beta,
+    Init,
+    LossSettings,
+    PresetName,
+    TLWSettings,
+    UDLSettings,
+    loss_settings,
+)
 
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9.-]*$")]
 Scale = Literal[2, 3, 4]
-Init = Literal["normal", "authors-code", "pytorch"]
-Base = Literal["l1", "mse"]
+ProtocolName = Literal["paper", "standard"]
 
 
-class Model(BaseModel):
-    """Frozen, and strict about keys: a misspelt one is an error, not a default."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @classmethod
-    def parse(cls, content: Any, source: str) -> Self:
-        """From plain data; ValueError with a line for each fault, naming `source` and the key."""
-        if not isinstance(content, dict):
-            raise ValueError(f"{source}: expected keys and values, found {type(content).__name__}")
-        try:
-            return cls.model_validate(content)
-        except ValidationError as error:
-            raise ValueError(_explain(error, cls, source)) from None
+def _each_once(values: tuple) -> tuple:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"expected each once, found {value!r} twice")
+    return values
 
 
-# --- losses -----------------------------------------------------------------------------------
-
-
-class PixelSettings(Model):
-    """The unweighted loss, measured on [-1, 1]."""
-
-    kind: Literal["pixel"] = "pixel"
-    base: Base = Field(description="mean absolute or mean squared error")
-
-
-class TLWSettings(Model):
-    """Trainable loss weights. Where paper and authors' code differ, see `PRESETS`."""
-
-    kind: Literal["tlw"] = "tlw"
-    base: Base = Field(description="the pixel-wise loss that is weighted")
-    judge_net: Literal["vgg", "alex"] = Field(description="the trunk of the judge D")
-    calibrated: bool = Field(description="LPIPS' learned heads in D, or plain sums")
-    channels: Literal["rgb", "bgr"] = Field(description="the order in which D sees an image")
-    fixed_sum_over: Literal["image", "channel"] = Field(description="what one fixed sum spans")
-    k_start: PositiveFloat = Field(description="share k of the weights' maximum at epoch 0")
-    k_rise: float = Field(ge=0, description="how much k grows in the limit")
-    k_epochs: PositiveFloat = Field(description="epochs in which 1 - 1/e of that is reached")
-    samples: PositiveInt = Field(description="T, the weights drawn for the theta loss")
-    temperature: PositiveFloat = Field(description="of the relaxed Bernoulli distribution")
-    margin: float = Field(gt=0, lt=1, description="keeps probabilities from 0 and 1 by its half")
-    eps: PositiveFloat = Field(description="epsilon of the weight criterion (Eq. 4)")
-    eps_in_numerator: bool = Field(description="epsilon in the theta loss's numerator, too")
-    theta_loss: Literal["sum", "log-mean-exp"] = Field(description="Eq. 13, or the code's form")
-    mse_offset: PositiveFloat = Field(description="added to |x - sr| under the MSE's weights")
-    features: PositiveInt = Field(description="channels of the weighting network")
-    init: Init = Field(description="start of the weighting network")
-    learning_rate: PositiveFloat = Field(description="of the weighting network's Adam")
-    betas: tuple[float, float] = Field(description="of the weighting network's Adam")
-
-    @model_validator(mode="after")
-    def _k_stays_a_share(self) -> "TLWSettings":
-        if self.k_start + self.k_rise >= 1:
-            raise ValueError(
-                f"k_start + k_rise must stay below 1, found {self.k_start} + {self.k_rise}"
-            )
-        return self
-
-
-class UDLSettings(Model):
-    """Uncertainty-driven loss (Ning et al., NeurIPS 2021), on L1."""
-
-    kind: Literal["udl"] = "udl"
-    form: Literal["log", "direct"] = Field(
-        description="the variance head gives s = ln z per pixel and channel and errors are in "
-        "0..255 (UDL's own code), or u per pixel and errors in [-1, 1] (the TLW authors' code)"
-    )
-    frozen: bool = Field(description="Eq. 3 reads a frozen copy of the first step's network")
-    esu_epochs: PositiveInt = Field(description="epochs of the first step (Eq. 2)")
-
-
-Loss = Annotated[PixelSettings | TLWSettings | UDLSettings, Field(discriminator="kind")]
-
-# Two complete readings of the method. What they share stands first.
-_TLW = {
-    **{"judge_net": "vgg", "channels": "bgr", "k_start": 0.3, "k_rise": 0.6, "samples": 3},
-    **{"temperature": 0.1, "margin": 0.001, "eps": 0.001, "features": 64},
-    **{"learning_rate": 1e-4, "betas": (0.5, 0.999)},
-}
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {
-        "init": "normal",
-        "tlw": {
-            **_TLW,
-            **{"calibrated": True, "fixed_sum_over": "image", "k_epochs": 200},
-            **{"eps_in_numerator": True, "theta_loss": "sum", "mse_offset": 0.1, "init": "normal"},
-        },
-        "udl": {"form": "log", "frozen": True, "esu_epochs": 10},
-    },
-    "authors-code": {
-        "init": "authors-code",
-        "tlw": {
-            **_TLW,
-            **{"calibrated": False, "fixed_sum_over": "channel", "k_epochs": 100},
-            **{"eps_in_numerator": False, "theta_loss": "log-mean-exp", "mse_offset": 0.2},
-            "init": "authors-code",
-        },
-        "udl": {"form": "direct", "frozen": False, "esu_epochs": 10},
-    },
-}
-PresetName = Literal["paper", "authors-code"]
-
-LOSSES: dict[str, dict[str, Any]] = {
-    "l1": {"kind": "pixel", "base": "l1"},
-    "mse": {"kind": "pixel", "base": "mse"},
-    "l1-tlw": {"kind": "tlw", "base": "l1"},
-    "mse-tlw": {"kind": "tlw", "base": "mse"},
-    "l1-udl": {"kind": "udl"},
-}
-
-
-def loss_settings(
-    name: str, preset: PresetName = "paper", **changes: Any
-) -> PixelSettings | TLWSettings | UDLSettings:
-    """The complete settings of a loss: a preset's, with some of them changed.
-
-    Args:
-        name: one of `LOSSES`, or any other name if `changes` say which `kind` it is.
-        preset: "paper" or "authors-code".
-        changes: settings that differ from the preset, as keywords.
-
-    Raises:
-        ValueError: for an unknown name, preset or setting, or one out of its range.
-    """
-    if preset not in PRESETS:
-        raise ValueError(f"preset: {_one_of(preset, PRESETS)}")
-    entry = {**LOSSES.get(name, {}), **changes}
-    kinds = {"pixel": PixelSettings, "tlw": TLWSettings, "udl": UDLSettings}
-    kind = entry.get("kind")
-    if kind is None:
-        raise ValueError(
-            f"loss {name!r}: {_one_of(name, LOSSES)}, or give a loss of your own its kind "
-            f"({', '.join(kinds)})"
-        )
-    if kind not in kinds:
-        raise ValueError(f"loss {name!r}: kind: {_one_of(kind, kinds)}")
-    return kinds[kind].parse({**PRESETS[preset].get(kind, {}), **entry}, f"loss {name!r}")
-
-
-# --- what a user writes -----------------------------------------------------------------------
+Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_each_once)]
+Scales = Annotated[tuple[Scale, ...], Field(min_length=1), AfterValidator(_each_once)]
+Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)]
 
 
 class Backbone(Model):
@@ -182,6 +61,19 @@ class Backbone(Model):
     images: Literal["signed-rgb", "signed-bgr", "unit-rgb"] = Field(
         default="signed-rgb", description="the range and channel order that the network works in"
     )
+
+    @field_validator("arguments")
+    @classmethod
+    def _in_one_order(cls, arguments: dict[str, Any]) -> dict[str, Any]:
+        for key, value in arguments.items():
+            if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value):
+                raise ValueError(f"{key}: YAML reads {value} as text, write it with a point")
+        return dict(sorted(arguments.items()))  # their order is to change no cell's digest
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> "Backbone":
+        check(self.path, self.arguments)
+        return self
 
 
 class Recipe(Model):
@@ -196,7 +88,7 @@ class Recipe(Model):
     epochs: PositiveInt = Field(description="passes; k and the UDL's steps follow them")
     steps_per_epoch: PositiveInt | None = Field(default=None, description="for crops only")
     learning_rate: PositiveFloat = Field(default=1e-4, description="Adam's")
-    betas: tuple[float, float] = Field(default=(0.5, 0.999), description="Adam's")
+    betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
     precision: Literal["float32", "bf16"] = Field(
         default="float32", description="of the super-resolution network; the rest is float32"
     )
@@ -204,12 +96,16 @@ class Recipe(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        if (self.size is None) != (self.sampling == "whole"):
-            raise ValueError("size (in hr pixels) goes with tiles and crops, and is needed there")
-        if (self.steps_per_epoch is None) != (self.sampling != "crops"):
-            raise ValueError("steps_per_epoch goes with crops, and is needed there")
+        needed = {"size": self.sampling != "whole", "steps_per_epoch": self.sampling == "crops"}
+        for key, is_needed in needed.items():
+            value = getattr(self, key)
+            if is_needed and value is None:
+                raise ValueError(f"{key}: missing; sampling {self.sampling} needs it")
+            if value is not None and not is_needed:
+                raise ValueError(f"{key}: found {value}, but sampling {self.sampling} has none")
         if self.sampling == "whole" and self.batch != 1:
-            raise ValueError(f"whole images differ in size: batch must be 1, found {self.batch}")
+            raise ValueError(f"batch: expected 1, since whole images differ in size, "
+                             f"found {self.batch}")  # fmt: skip
         return self
 
 
@@ -220,27 +116,28 @@ class Grid(Model):
     published: Literal[1, 2] | None = Field(
         default=None, description="the paper's table whose numbers stand beside ours"
     )
-    train: tuple[Name, ...] = Field(min_length=1, description="image sets to train on")
+    train: Names = Field(description="image sets to train on")
     recipe: Name = Field(description="a name from `recipes`")
     preset: PresetName = Field(default="paper", description="the reading of the method")
-    backbones: tuple[Name, ...] = Field(min_length=1, description="names from `backbones`")
-    scales: tuple[Scale, ...] = Field(min_length=1, description="2, 3, 4")
-    losses: tuple[Name, ...] = Field(min_length=1, description="names of losses")
-    seeds: tuple[NonNegativeInt, ...] = Field(default=(0,), min_length=1, description="seeds")
+    backbones: Names = Field(description="known names, or names from `backbones`")
+    scales: Scales = Field(description="2, 3, 4")
+    losses: Names = Field(description="known names, or names from `losses`")
+    seeds: Seeds = Field(default=(0,), description="seeds")
 
 
 class Config(Model):
     """A whole run: grids of cells, and what their names stand for."""
 
-    results: str = Field(description="folder for everything that this run makes")
-    protocol: Literal["paper", "standard"] = Field(
-        default="paper", description="how pairs are made and scored"
-    )
-    test: tuple[Name, ...] = Field(min_length=1, description="the benchmarks, image sets")
+    results: str = Field(min_length=1, description="folder for everything that this run makes")
+    protocol: ProtocolName = Field(default="paper", description="how pairs are made and scored")
+    test: Names = Field(description="the benchmarks, image sets")
     device: str = Field(
         default="auto", description="cpu, cuda, cuda:1; auto: a GPU if there is one"
     )
     threads: PositiveInt = Field(default=4, description="CPU threads of a job")
+    checkpoint_seconds: NonNegativeFloat = Field(
+        default=300, description="seconds between a training's checkpoints"
+    )
     grids: dict[Name, Grid] = Field(min_length=1, description="the tables")
     recipes: dict[Name, Recipe] = Field(description="ways to train")
     backbones: dict[Name, Backbone] = Field(
@@ -252,19 +149,20 @@ class Config(Model):
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Config":
-        for name, backbone in self.backbones.items():
-            with _at(f"backbones.{name}"):
-                check(backbone.path, backbone.arguments)
-        for key, grid in self.grids.items():
-            with _at(f"grids.{key}"):
-                if grid.recipe not in self.recipes:
-                    raise ValueError(f"recipe: {_one_of(grid.recipe, self.recipes)}")
-                known = {**BACKBONES, **self.backbones}
-                for backbone in grid.backbones:
-                    if backbone not in known:
-                        raise ValueError(f"backbones: {_one_of(backbone, known)}")
-                for cell in self.cells(key):
-                    _size_fits(cell)
+        with at("losses"):
+            for loss in self.losses:
+                self._loss(loss, "paper")
+        known = {
+            "recipe": self.recipes,
+            "backbones": BACKBONES | self.backbones,
+            "losses": LOSSES | self.losses,
+        }
+        for name, grid in self.grids.items():
+            with at(f"grids.{name}"):
+                _require(known["recipe"], [grid.recipe], "recipe")
+                _require(known["backbones"], grid.backbones, "backbones")
+                _require(known["losses"], grid.losses, "losses")
+                self.cells(name)  # each says itself what does not fit together
         return self
 
     def cells(self, grid_name: str) -> list["Cell"]:
@@ -272,26 +170,35 @@ class Config(Model):
         return list(self._cells(self.grids[grid_name]))
 
     def _cells(self, grid: Grid) -> Iterator["Cell"]:
-        recipe = self.recipes[grid.recipe]
-        init = recipe.init or PRESETS[grid.preset]["init"]
         for backbone in grid.backbones:
+            network = self.backbones.get(backbone) or Backbone(path=backbone)
             for scale in grid.scales:
                 for loss in grid.losses:
-                    entry = dict(self.losses.get(loss, {}))
-                    preset = entry.pop("preset", grid.preset)
+                    preset, settings = self._loss(loss, grid.preset)
                     for seed in grid.seeds:
-                        yield Cell(
-                            backbone_name=backbone,
-                            backbone=self.backbones.get(backbone, Backbone(path=backbone)),
-                            scale=scale,
-                            loss_name=loss,
-                            loss=loss_settings(loss, preset, **entry),
-                            preset=preset,
-                            seed=seed,
-                            train=grid.train,
-                            protocol=self.protocol,
-                            recipe=recipe.model_copy(update={"init": init}),
-                        )
+                        cell = {
+                            "backbone_name": backbone,
+                            "backbone": network,
+                            "scale": scale,
+                            "loss_name": loss,
+                            "loss": settings,
+                            "preset": preset,
+                            "seed": seed,
+                            "train": grid.train,
+                            "protocol": self.protocol,
+                            "recipe": self._recipe(grid),
+                        }
+                        yield Cell.parse(cell, f"{backbone} x{scale} {loss}")
+
+    def _loss(self, name: str, preset: PresetName) -> tuple[PresetName, LossSettings]:
+        """A loss of this config, and the preset that it completes itself from."""
+        changes = dict(self.losses.get(name, {}))
+        preset = changes.pop("preset", preset)
+        return preset, loss_settings(name, preset, **changes)
+
+    def _recipe(self, grid: Grid) -> Recipe:
+        recipe = self.recipes[grid.recipe]
+        return recipe.model_copy(update={"init": recipe.init or PRESETS[grid.preset]["init"]})
 
 
 class Cell(Model):
@@ -301,11 +208,11 @@ class Cell(Model):
     backbone: Backbone
     scale: Scale
     loss_name: Name
-    loss: Loss
+    loss: Annotated[LossSettings, Field(discriminator="kind")]
     preset: PresetName
     seed: NonNegativeInt
-    train: tuple[Name, ...]
-    protocol: Literal["paper", "standard"]
+    train: Names
+    protocol: ProtocolName
     recipe: Recipe
 
     @property
@@ -323,16 +230,18 @@ class Cell(Model):
         """Epochs before the UDL's second step, 0 for other losses."""
         return self.loss.esu_epochs if isinstance(self.loss, UDLSettings) else 0
 
-
-def _size_fits(cell: Cell) -> None:
-    size, scale = cell.recipe.size, cell.scale
-    if size is not None and size % scale:
-        raise ValueError(f"recipe size {size} is not a multiple of scale {scale}")
-    if size is not None and isinstance(cell.loss, TLWSettings) and size < 32:
-        raise ValueError(f"recipe size {size}: the judge needs 32 pixels or more")
-
-
-# --- reading and explaining -------------------------------------------------------------------
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Cell":
+        if self.recipe.init is None:
+            raise ValueError("recipe.init: missing; a cell leaves nothing to its preset")
+        size = self.recipe.size
+        if size is not None and size % self.scale:
+            raise ValueError(
+                f"recipe.size: expected a multiple of the scale {self.scale}, found {size}"
+            )
+        if size is not None and isinstance(self.loss, TLWSettings) and size < 32:
+            raise ValueError(f"recipe.size: the judge needs 32 hr pixels or more, found {size}")
+        return self
 
 
 def read_config(path: Path) -> Config:
@@ -347,48 +256,12 @@ def read_cell(path: Path) -> Cell:
 
 def _read(path: Path) -> Any:
     try:
-        return yaml.safe_load(Path(path).read_text())  # JSON is YAML, too
-    except yaml.YAMLError as error:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML, too
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: cannot be read as YAML or JSON: {error}") from None
 
 
-def _explain(error: ValidationError, model: type[BaseModel], source: str) -> str:
-    """One line for each fault: where, what was expected, what was found, a near name."""
-    lines = []
-    for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
-            line = f"unknown key{_near(str(fault['loc'][-1]), _keys(model))}"
-        elif fault["type"] == "missing":
-            line = "missing; it has no default"
-        elif fault["type"] == "value_error":
-            line = str(fault["ctx"]["error"])
-        else:
-            line = f"{fault['msg']}, found {fault['input']!r}"
-        lines.append(f"{source}: {key}: {line}" if key else f"{source}: {line}")
-    return "\n".join(lines)
-
-
-def _keys(model: type[BaseModel]) -> set[str]:
-    """All keys anywhere below a model."""
-    schema = model.model_json_schema()
-    parts = [schema, *schema.get("$defs", {}).values()]
-    return {key for part in parts for key in part.get("properties", {})}
-
-
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def _one_of(name: str, known: Iterable[str]) -> str:
-    return f"expected one of {', '.join(known)}, found {name!r}{_near(name, known)}"
-
-
-@contextmanager
-def _at(key: str) -> Iterator[None]:
-    """Puts a key before the message of a ValueError raised inside."""
-    try:
-        yield
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}") from None
+def _require(known: dict[str, Any], found: Iterator[str] | tuple[str, ...], key: str) -> None:
+    for name in found:
+        if name not in known:
+            raise ValueError(f"{key}: {one_of(name, known)}")

@@ -6,16 +6,14 @@ order or colour space converts by a function of this module, named where it is u
 """
 
 import io
-import os
 import re
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+
+from tlw.files import written_aside
 
 _EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
 _SIXTEEN_BITS = re.compile(r";16[BLN]")  # in Pillow's raw mode: it drops the low bytes unasked
@@ -58,29 +56,6 @@ def write_image(path: Path | str, image: np.ndarray) -> None:
         raise ValueError(f"{path}: images are written as PNG; name the file {path.stem}.png")
     with written_aside(path) as aside:
         Image.fromarray(image).save(aside, format="PNG")
-
-
-@contextmanager
-def written_aside(target: Path | str) -> Iterator[Path]:
-    """A path beside `target` to write to; it becomes `target` when the block ends without an error.
-
-    So `target` is always absent or whole. After an error the file aside is removed; after a
-    SIGKILL it stays as `.<name>.<random>.part`, which nothing reads. An OSError names `target`.
-    """
-    target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
-    try:
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())  # some file systems report a full disk only here
-        aside.replace(target)
-    except OSError as error:
-        raise OSError(
-            error.errno, f"{target}: could not be written ({error.strerror or error})"
-        ) from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from tlw.config import Init
+from tlw.settings import Init
 
 
 def init_weights(net: nn.Module, init: Init) -> None:

@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from tlw.config import Base, PresetName, TLWSettings, loss_settings
 from tlw.fixed_sum import relaxed_bernoulli
 from tlw.images import from_signed, to_signed
 from tlw.init import init_weights
 from tlw.judge import Judge
+from tlw.settings import Base, PresetName, TLWSettings, loss_settings
 from tlw.weight_net import WeightNet
 
 Distance = Callable[[Tensor], Tensor]
@@ -136,11 +136,11 @@ class TLWLoss(nn.Module):
 
     Args:
         base: "l1" or "mse".
-        preset: "paper" or "authors-code", see `tlw.config.PRESETS`.
+        preset: "paper" or "authors-code", see `tlw.settings.PRESETS`.
         judge: D, any module with `against(hr)`; built from the settings if not given.
         weights: folder of the judge's weights, see `tlw.weights.judge_weights`.
         changes: settings that differ from the preset's, such as `samples=5`; see
-            `tlw.config.TLWSettings` for all of them.
+            `tlw.settings.TLWSettings` for all of them.
 
     Attributes:
         k: the share of the weights, set by `start_epoch`.

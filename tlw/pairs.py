@@ -32,7 +32,8 @@ import numpy as np
 import torch
 
 import tlw
-from tlw.images import crop_to_multiple, read_image, to_tensor, written_aside
+from tlw.files import written_aside
+from tlw.images import crop_to_multiple, read_image, to_tensor
 from tlw.protocols import Protocol, Use
 
 FORMAT = "tlw-pairs"

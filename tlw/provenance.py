@@ -5,6 +5,8 @@ import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
+import torch
+
 import tlw
 
 
@@ -24,14 +26,12 @@ def commit() -> str | None:
     try:
         head = _git(root, "rev-parse", "--short=12", "HEAD")
         return head + ("+" if _git(root, "status", "--porcelain", "--", "tlw") else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None  # no git, or no commit yet: nothing to name
+    except (OSError, subprocess.SubprocessError):
+        return None  # no git, an unwilling one, or no commit yet: nothing to name
 
 
-def device_name(device: str) -> str:
+def device_name(device: torch.device | str) -> str:
     """What a person calls the device that torch calls `device`."""
-    import torch
-
     if torch.device(device).type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"CPU, {torch.get_num_threads()} threads, {_processor()}"

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from tlw.config import Model, Name
+from tlw.schema import Model, Name
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 

@@ -32,8 +32,8 @@ class Batches(Dataset):
         seed: of order, crops and flips.
 
     Raises:
-        ValueError: for pairs of differing scales, an image smaller than a crop (with its name), or
-            tiles of which no image holds one.
+        ValueError: for pairs of differing scales, or an image smaller than a crop or tile, with
+            its name.
     """
 
     def __init__(self, sets: Sequence[Pairs], recipe: Recipe, seed: int) -> None:
@@ -43,13 +43,11 @@ class Batches(Dataset):
             raise ValueError(f"training sets must have one scale, found {sorted(scales)}")
         self.scale = scales.pop()
         self.images = [(s, i) for s, pairs in enumerate(self.sets) for i in range(len(pairs))]
-        if recipe.sampling == "tiles":
-            self.tiles = [t for image in self.images for t in self._tiles_of(*image)]
-            if not self.tiles:
-                raise ValueError(f"no training image holds a tile of {recipe.size} hr pixels")
-        elif recipe.sampling == "crops":
+        if recipe.sampling != "whole":
             for image in self.images:
                 self._refuse_small(*image)
+        if recipe.sampling == "tiles":
+            self.tiles = [t for image in self.images for t in self._tiles_of(*image)]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -60,10 +58,18 @@ class Batches(Dataset):
             return math.ceil(len(self.tiles) / self.recipe.batch)
         return self.recipe.steps_per_epoch
 
+    def images_in(self, steps: int) -> int:
+        """Images, crops or tiles in so many first steps."""
+        epochs, rest = divmod(steps, self.steps_per_epoch)
+        if self.recipe.sampling == "tiles":
+            return epochs * len(self.tiles) + rest * self.recipe.batch
+        return steps * self.recipe.batch
+
     def __len__(self) -> int:
         return self.steps_per_epoch * self.recipe.epochs
 
     def __getitem__(self, step: int) -> tuple[Tensor, Tensor]:
+        step = range(len(self))[step]
         rng = np.random.default_rng([self.seed, _CROP, step])
         pairs = [self._augment(*pair, rng) for pair in self._pairs(step, rng)]
         lr, hr = zip(*pairs, strict=True)
@@ -115,5 +121,6 @@ class Batches(Dataset):
         if min(height, width) < self.recipe.size:
             raise ValueError(
                 f"{pairs.path}: image {pairs.names[i]} has {height} x {width} pixels, less than "
-                f"a crop of {self.recipe.size}; take smaller crops, or leave the image out"
+                f"the {self.recipe.size} of the recipe's {self.recipe.sampling}; take a smaller "
+                "size, or leave the image out"
             )

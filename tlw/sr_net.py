@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from tlw.backbones import build
@@ -62,9 +62,13 @@ def build_network(backbone: Backbone, scale: int) -> SRNet:
 
 def save_network(path: Path, net: SRNet, cell: Cell) -> None:
     """Writes a network's weights as safetensors, with the cell that they belong to inside."""
-    state = {key: value.detach().cpu().contiguous() for key, value in net.net.state_dict().items()}
+    state = {  # cloned, since safetensors takes neither shared nor strided memory
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in net.net.state_dict().items()
+    }
+    content = save(state, metadata={"cell": cell.model_dump_json(), "digest": cell.digest})
     with written_aside(path) as aside:
-        save_file(state, aside, metadata={"cell": cell.model_dump_json(), "digest": cell.digest})
+        aside.write_bytes(content)
 
 
 def load_network(path: Path) -> tuple[SRNet, Cell]:
@@ -81,7 +85,11 @@ def load_network(path: Path) -> tuple[SRNet, Cell]:
         raise ValueError(f"{path}: cannot be read as weights of a cell: {error}") from None
     if "cell" not in metadata:
         raise ValueError(f"{path}: no weights of a cell: the file does not name its cell")
-    cell = Cell.parse(json.loads(metadata["cell"]), str(path))
+    try:
+        content = json.loads(metadata["cell"])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: the cell in it is no JSON: {error}") from None
+    cell = Cell.parse(content, str(path))
     net = build_network(cell.backbone, cell.scale)
     try:
         net.net.load_state_dict(state)

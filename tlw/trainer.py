@@ -21,13 +21,14 @@ from torch.utils.data import DataLoader
 
 from tlw.backbones import count_parameters
 from tlw.checkpoint import Checkpoints
-from tlw.config import Cell, PixelSettings, TLWSettings
+from tlw.config import Cell
 from tlw.files import written_aside
 from tlw.init import init_weights
 from tlw.losses import PixelLoss, TLWLoss
 from tlw.pairs import Pairs
 from tlw.provenance import commit, device_name, versions
 from tlw.sampling import Batches, noise_seed
+from tlw.settings import PixelSettings, TLWSettings
 from tlw.sr_net import build_network, save_network
 from tlw.training_log import TrainingLog
 from tlw.udl import UDLLoss, WithUncertainty

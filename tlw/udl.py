@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlw.config import PresetName, UDLSettings, loss_settings
+from tlw.settings import PresetName, UDLSettings, loss_settings
 
 
 class VarianceHead(nn.Sequential):
@@ -119,7 +119,7 @@ class UDLLoss(nn.Module):
 
     Args:
         preset: "paper" or "authors-code".
-        changes: settings that differ from the preset's, see `tlw.config.UDLSettings`.
+        changes: settings that differ from the preset's, see `tlw.settings.UDLSettings`.
     """
 
     def __init__(self, *, preset: PresetName = "paper", **changes: object) -> None:

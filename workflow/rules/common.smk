@@ -1,5 +1,7 @@
 """The config, checked, and what the rules look up in it."""
 
+import os
+
 from snakemake.exceptions import WorkflowError
 
 from tlw.config import Config, TLWSettings

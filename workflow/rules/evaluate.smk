@@ -13,10 +13,12 @@ rule evaluate:
         f"{RESULTS}/{{row}}/logs/evaluate.log",
     benchmark:
         f"{RESULTS}/{{row}}/benchmarks/evaluate.tsv"
+    conda:
+        "../../environment.yml"
     params:
         network=lambda wildcards, input: input.get("weights") or "bicubic",
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
-        judge_folder=WEIGHTS,
+        judge_folder=lambda wildcards, input: os.path.dirname(input.lpips[0]),
         device=SETTINGS.device,
     threads: SETTINGS.threads
     shell:

@@ -16,6 +16,8 @@ rule fetch_images:
         f"{RESULTS}/logs/fetch/{{image_set}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fetch/{{image_set}}.tsv"
+    conda:
+        "../../environment.yml"
     shell:
         "tlw fetch {wildcards.image_set:q} --registry {input.registry:q} --folder resources/images"
         " > {log:q} 2>&1"
@@ -29,7 +31,9 @@ rule fetch_weights:
         f"{RESULTS}/logs/fetch/lpips_{{net}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fetch/lpips_{{net}}.tsv"
+    conda:
+        "../../environment.yml"
     params:
-        folder=WEIGHTS,
+        folder=subpath(output[0], parent=True),
     shell:
         "tlw fetch-weights {wildcards.net:q} --judge-folder {params.folder:q} > {log:q} 2>&1"

@@ -11,6 +11,8 @@ rule pairs:
         f"{RESULTS}/logs/pairs/{{use}}_{{image_set}}_x{{scale}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/pairs/{{use}}_{{image_set}}_x{{scale}}.tsv"
+    conda:
+        "../../environment.yml"
     params:
         folder=subpath(input[0], parent=True),
         protocol=SETTINGS.protocol,

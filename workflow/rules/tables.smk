@@ -12,6 +12,8 @@ rule table:
         f"{RESULTS}/logs/tables/{{grid}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/tables/{{grid}}.tsv"
+    conda:
+        "../../environment.yml"
     params:
         rows=lambda wildcards: rows_of(wildcards.grid),
         output=lambda wildcards: f"{RESULTS}/tables/{wildcards.grid}",

@@ -11,6 +11,8 @@ rule cell:
         f"{RESULTS}/{{grid}}/{{cell}}/cell.json",
     log:
         f"{RESULTS}/{{grid}}/{{cell}}/logs/cell.log",
+    conda:
+        "../../environment.yml"
     params:
         content=lambda wildcards: cell_of(wildcards).model_dump_json(),
     shell:
@@ -33,11 +35,15 @@ rule train:
         f"{RESULTS}/{{grid}}/{{cell}}/logs/train.log",
     benchmark:
         f"{RESULTS}/{{grid}}/{{cell}}/benchmarks/train.tsv"
+    conda:
+        "../../environment.yml"
     params:
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
-        judge_folder=WEIGHTS,
+        judge=lambda wildcards, input: [f"--judge-folder={os.path.dirname(x)}" for x in input.judge],
         device=SETTINGS.device,
+        seconds=SETTINGS.checkpoint_seconds,
     threads: SETTINGS.threads
     shell:
-        "tlw train {input.cell:q} {params.pairs:q} --judge-folder {params.judge_folder:q}"
-        " --device {params.device:q} --threads {threads} > {log:q} 2>&1"
+        "tlw train {input.cell:q} {params.pairs:q} {params.judge:q}"
+        " --device {params.device:q} --threads {threads} --checkpoint-seconds {params.seconds}"
+        " > {log:q} 2>&1"

@@ -1,0 +1,45 @@
+# Two commands: `make toy` runs the whole workflow in small, `make test` all fast tests.
+# Both work in a virtual environment in this folder; nothing outside it is changed, but for the
+# weights of VGG16 and AlexNet, which `make test` keeps in resources/weights as the workflow does.
+
+PYTHON ?= python3
+CORES ?= all
+VENV := .venv
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+export TLW_WEIGHTS ?= $(CURDIR)/resources/weights
+
+.PHONY: toy test test-all lint clean help
+
+help:
+	@echo "make toy       the whole workflow in small: real photographs, all losses, a few minutes"
+	@echo "make test      the fast tests"
+	@echo "make test-all  the slow ones, too"
+	@echo "make lint      style of the code and of the workflow"
+	@echo "make clean     removes the virtual environment and the toy results"
+
+toy: $(VENV)/installed
+	snakemake --cores $(CORES) --configfile config/toy.yaml --rerun-incomplete --show-failed-logs
+	@cat results/toy/tables/table1.md results/toy/tables/table2.md
+	@echo "These tables: results/toy/tables (Markdown, CSV, LaTeX). Each cell: results/toy/table*/"
+
+test: $(VENV)/installed
+	pytest -m "not slow and not network and not slurm and not toy"
+
+test-all: $(VENV)/installed
+	pytest -m "not network and not slurm and not toy"
+
+lint: $(VENV)/installed
+	ruff check tlw tests workflow
+	ruff format --check tlw tests
+	snakemake --lint --configfile config/toy.yaml
+
+# The stamp is made last, so an interrupted installation is done again.
+$(VENV)/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tlw needs Python 3.11 or newer, found " + sys.version)'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	    --constraint constraints.txt --editable '.[workflow,test]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) results/toy

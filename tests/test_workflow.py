@@ -1,0 +1,291 @@
+"""The workflow, run for real: what it plans, what it reruns, how it fails, how it resumes.
+
+Tests marked `toy` look at the finished toy grid in results/toy, which `make toy` leaves.
+"""
+
+import csv
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+TOY = ROOT / "results" / "toy"
+
+SNAKEMAKE = [sys.executable, "-m", "snakemake"]
+ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+
+
+def snakemake(*words: str, folder: Path = ROOT, fails: bool = False) -> str:
+    """Runs Snakemake in a folder; what it printed."""
+    done = subprocess.run(
+        [*SNAKEMAKE, *words],
+        cwd=folder,
+        env=ENVIRONMENT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=600,
+    )
+    assert (done.returncode != 0) == fails, done.stdout
+    return done.stdout
+
+
+def planned(output: str, rule: str) -> list[str]:
+    """The jobs of a rule in a dry run: their wildcards, as grid/cell where it has both."""
+    jobs = re.findall(rf"^(?:local)?rule {rule}:\n((?:    .*\n)*)", output, re.MULTILINE)
+    wildcards = [re.search(r"wildcards: (.*)", job) for job in jobs]
+    pairs = [re.findall(r"(\w+)=([^,\n]+)", found[1]) if found else [] for found in wildcards]
+    return sorted("/".join(value for _, value in pair) for pair in pairs)
+
+
+def changed(config: str, tmp_path: Path, change) -> str:
+    """A copy of a config of ours with a change made to its content."""
+    content = yaml.safe_load((ROOT / "config" / config).read_text())
+    change(content)
+    path = tmp_path / "changed.yaml"
+    path.write_text(yaml.safe_dump(content))
+    return str(path)
+
+
+# --- plans ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A folder with what the workflow needs and nothing made yet."""
+    for name in ("workflow", "config", "resources"):
+        ignored = shutil.ignore_patterns("images", "weights", "__pycache__")
+        shutil.copytree(ROOT / name, tmp_path / "clone" / name, ignore=ignored)
+    return tmp_path / "clone"
+
+
+def test_the_papers_grid_is_36_cells_and_3(clone):
+    output = snakemake("-n", folder=clone)
+    cells = planned(output, "train")
+    assert len([c for c in cells if c.startswith("table1/")]) == 36
+    assert [c for c in cells if c.startswith("table2/")] == sorted(
+        f"table2/hat_x4_{loss}_seed0" for loss in ("l1", "l1-tlw", "l1-udl")
+    )
+
+
+def test_a_cell_is_made_by_naming_its_scores(clone):
+    output = snakemake("-n", "results/paper/table1/edsr_x4_l1-tlw_seed0/scores.csv", folder=clone)
+    assert planned(output, "train") == ["table1/edsr_x4_l1-tlw_seed0"]
+    assert planned(output, "pairs") == sorted(
+        [f"train/{name}/4" for name in ("General100", "BSDS200", "T91")]
+        + [f"test/{name}/4" for name in ("Set5", "Set14", "BSDS100", "Urban100")]
+    )
+
+
+def test_it_has_no_lint(clone):
+    output = snakemake("--lint", "--configfile", "config/toy.yaml", folder=clone)
+    assert "Congratulations" in output
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: c.update(protocl="paper"), "protocl: unknown key; did you mean 'protocol'?"),
+        (lambda c: c["grids"]["table1"].update(scales=[5]), "grids.table1.scales.0"),
+        (lambda c: c["grids"]["table1"]["backbones"].append("edrs"), "did you mean 'edsr'?"),
+        (lambda c: c["losses"].update({"l1-tlw": {"sampels": 2}}), "did you mean 'samples'?"),
+        (lambda c: c["backbones"]["vdsr"]["arguments"].update(depth=3), "no argument 'depth'"),
+    ],
+)
+def test_a_wrong_config_is_told_by_its_key(clone, tmp_path, change, words):
+    output = snakemake(
+        "-n", "--configfile", changed("toy.yaml", tmp_path, change), folder=clone, fails=True
+    )
+    assert words in output and "Traceback" not in output
+
+
+# --- a real run, killed -----------------------------------------------------------------------
+
+SMALL = {
+    "results": "results/small",
+    "test": ["toy-test"],
+    "device": "cpu",
+    "threads": 1,
+    "checkpoint_seconds": 0.2,
+    "grids": {
+        "one": {
+            "title": "One cell",
+            "train": ["toy-train"],
+            "recipe": "quick",
+            "backbones": ["vdsr"],
+            "scales": [2],
+            "losses": ["l1"],
+        }
+    },
+    "recipes": {
+        "quick": {"sampling": "crops", "size": 48, "batch": 4, "epochs": 2, "steps_per_epoch": 200}
+    },
+    "backbones": {"vdsr": {"path": "vdsr", "arguments": {"features": 16, "layers": 2}}},
+}
+CELL = Path("results/small/one/vdsr_x2_l1_seed0")
+
+
+def test_a_killed_workflow_goes_on_and_ends_with_the_same_weights(clone):
+    (clone / "small.yaml").write_text(yaml.safe_dump(SMALL))
+    words = [str(CELL / "weights.safetensors"), "--cores", "1", "--configfile", "small.yaml"]
+    run = subprocess.Popen(
+        [*SNAKEMAKE, *words],
+        cwd=clone,
+        env=ENVIRONMENT,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    patience = time.monotonic() + 120
+    while not list((clone / CELL / "checkpoints").glob("step-*.pt")):
+        assert run.poll() is None and time.monotonic() < patience
+        time.sleep(0.05)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    assert not (clone / CELL / "weights.safetensors").exists()
+
+    snakemake(*words, "--unlock", folder=clone)
+    snakemake(*words, "--rerun-incomplete", folder=clone)
+    log = (clone / CELL / "logs" / "train.log").read_text()
+    assert re.search(r"goes on at step [1-9]", log), log
+    resumed = (clone / CELL / "weights.safetensors").read_bytes()
+
+    output = snakemake(*words, "--forcerun", "train", folder=clone)
+    assert len(planned(output, "train")) == 1
+    assert "starts at step 0" in (clone / CELL / "logs" / "train.log").read_text()
+    assert (clone / CELL / "weights.safetensors").read_bytes() == resumed
+    assert "Nothing to be done" in snakemake(*words, folder=clone)
+
+
+# --- the finished toy grid --------------------------------------------------------------------
+
+
+@pytest.fixture
+def toy():
+    if not (TOY / "tables" / "table1.csv").exists():
+        pytest.skip("results/toy is not there: run `make toy` first")
+    return yaml.safe_load((ROOT / "config" / "toy.yaml").read_text())
+
+
+def dry_run(*words: str, config: str = "config/toy.yaml") -> str:
+    return snakemake("-n", *words, "--configfile", config)
+
+
+@pytest.mark.toy
+def test_nothing_is_left_to_be_done(toy):
+    assert "Nothing to be done" in dry_run()
+
+
+@pytest.mark.toy
+def test_changing_a_loss_reruns_its_cells_and_no_others(toy, tmp_path):
+    config = changed("toy.yaml", tmp_path, lambda c: c["losses"].update({"l1-tlw": {"samples": 2}}))
+    cells = planned(dry_run(config=config), "train")
+    assert cells == sorted(
+        [f"table1/{b}_x{s}_l1-tlw_seed0" for b in ("rcan", "vdsr", "edsr") for s in (2, 3)]
+        + ["table2/hat_x4_l1-tlw_seed0"]
+    )
+
+
+@pytest.mark.toy
+def test_changing_what_no_cell_reads_reruns_no_training(toy, tmp_path):
+    def change(content):
+        content["grids"]["table1"]["title"] = "Another caption"
+        content["losses"]["l1-udl-long"] = {"kind": "udl", "esu_epochs": 3}
+
+    output = dry_run(config=changed("toy.yaml", tmp_path, change))
+    assert planned(output, "train") == [] and planned(output, "table") == ["table1"]
+
+
+@pytest.mark.toy
+def test_a_new_backbone_trains_its_own_cells_alone(toy, tmp_path):
+    def change(content):
+        content["backbones"]["vdsr-wide"] = {"path": "vdsr", "arguments": {"features": 48}}
+        content["grids"]["table1"]["backbones"].append("vdsr-wide")
+
+    cells = planned(dry_run(config=changed("toy.yaml", tmp_path, change)), "train")
+    assert cells == sorted(
+        f"table1/vdsr-wide_x{s}_{loss}_seed0"
+        for s in (2, 3)
+        for loss in ("l1", "mse", "l1-tlw", "mse-tlw")
+    )
+
+
+@pytest.mark.toy
+def test_one_cell_is_rerun_by_naming_it(toy):
+    cell = "results/toy/table1/edsr_x3_l1-tlw_seed0"
+    output = dry_run(f"{cell}/scores.csv", "--forcerun", "train")
+    assert planned(output, "train") == ["table1/edsr_x3_l1-tlw_seed0"]
+    assert planned(output, "evaluate") == ["table1/edsr_x3_l1-tlw_seed0"]
+
+
+@pytest.mark.toy
+def test_the_tables_are_complete(toy):
+    for name, grid in toy["grids"].items():
+        with (TOY / "tables" / f"{name}.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        expected = {
+            (str(s), b, loss) for s in grid["scales"] for b in grid["backbones"]
+            for loss in grid["losses"]
+        } | {(str(s), "bicubic", "") for s in grid["scales"]}  # fmt: skip
+        for metric in ("psnr_y", "lpips_vgg"):
+            chosen = [row for row in rows if row["metric"] == metric]
+            assert {(r["scale"], r["backbone"], r["loss"]) for r in chosen} == expected
+            assert len(chosen) == len(expected)
+            assert all(0 < float(row["ours"]) < 60 for row in chosen)
+        assert (TOY / "tables" / f"{name}.md").read_text().count("**") > 0
+        assert r"\bottomrule" in (TOY / "tables" / f"{name}.tex").read_text()
+
+
+@pytest.mark.toy
+@pytest.mark.parametrize("loss", ["l1", "l1-tlw"])
+def test_vdsr_beats_bicubic_on_photographs_that_it_has_not_seen(toy, loss):
+    with (TOY / "tables" / "table1.csv").open(newline="") as file:
+        psnr = {
+            (row["scale"], row["backbone"], row["loss"]): float(row["ours"])
+            for row in csv.DictReader(file)
+            if row["metric"] == "psnr_y"
+        }
+    for scale in "23":
+        assert psnr[scale, "vdsr", loss] > psnr[scale, "bicubic", ""]
+
+
+@pytest.mark.toy
+def test_every_trained_cell_has_learned(toy):
+    """The pixel-wise error on the training crops of its first epoch, before and after training.
+
+    The weighted losses cannot be compared themselves: their weights change, too.
+    """
+    import torch
+
+    from tlw.config import read_cell
+    from tlw.losses import PixelLoss
+    from tlw.pairs import Pairs
+    from tlw.sampling import Batches
+    from tlw.sr_net import build_network, load_network
+    from tlw.trainer import init_weights
+
+    paths = sorted(TOY.glob("table*/*/cell.json"))
+    assert len(paths) == 27
+    for path in paths:
+        cell = read_cell(path)
+        pairs = Pairs(TOY / "pairs" / "train" / f"toy-train_x{cell.scale}.h5")
+        batches = Batches([pairs], cell.recipe, cell.seed)
+        torch.manual_seed(cell.seed)
+        start = build_network(cell.backbone, cell.scale)
+        init_weights(start, cell.recipe.init)
+        trained, _ = load_network(path.with_name("weights.safetensors"))
+        error = PixelLoss("mse" if cell.loss_name.startswith("mse") else "l1")
+        with torch.no_grad():
+            before, after = (
+                sum(error(net(lr), hr).item() for lr, hr in (batches[step] for step in range(25)))
+                for net in (start.eval(), trained)
+            )
+        assert after < before, cell.name

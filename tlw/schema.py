@@ -1,0 +1,114 @@
+"""The base of whatever a user writes as YAML or JSON: strict about keys, and able to explain.
+
+No torch in here, so that a mistake is told within a second.
+"""
+
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]*$"
+Name = Annotated[str, Field(pattern=_NAME)]
+
+
+class Model(BaseModel):
+    """Frozen, and strict about keys: a misspelt one is an error, not a default."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls, content: Any, source: str) -> Self:
+        """From plain data; ValueError with a line for each fault, naming `source` and the key."""
+        if not isinstance(content, dict):
+            raise ValueError(f"{source}: expected keys and values, found {_shown(content)}")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            with at(source):
+                raise ValueError("\n".join(_lines(error))) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _keys_are_known(cls, content: Any) -> Any:
+        # pydantic would forbid them, too, but would not tell which keys belong in this place
+        known = list(cls.model_fields)
+        unknown = [k for k in content if k not in known] if isinstance(content, dict) else []
+        if unknown:
+            raise PydanticCustomError("unknown_keys", "keys", {"unknown": unknown, "known": known})
+        return content
+
+
+def one_of(found: Any, known: Iterable[str]) -> str:
+    """What to say of a value that is none of the known ones, the nearest of them last."""
+    known = list(known)
+    return f"expected one of {', '.join(known)}, found {_shown(found)}{_near(found, known)}"
+
+
+@contextmanager
+def at(key: str) -> Iterator[None]:
+    """Puts a key before each line of a ValueError raised inside."""
+    try:
+        yield
+    except ValueError as error:
+        lines = (f"{key}: {line}" for line in str(error).splitlines())
+        raise ValueError("\n".join(lines)) from None
+
+
+def _lines(error: ValidationError) -> Iterator[str]:
+    """One line for each fault: where, what was expected, what was found, a near name."""
+    for fault in error.errors():
+        place = [str(part) for part in fault["loc"] if part != "[key]"]
+        if fault["type"] == "too_short" and fault["input"]:
+            continue  # what is missing there was refused, and is told on its own
+        if fault["type"] == "unknown_keys":
+            known = fault["ctx"]["known"]
+            for key in fault["ctx"]["unknown"]:
+                hint = _near(key, known) or f"; known are {', '.join(known)}"
+                yield f"{'.'.join([*place, str(key)])}: unknown key{hint}"
+        else:
+            for line in _explained(fault).splitlines():
+                yield f"{'.'.join(place)}: {line}" if place else line
+
+
+def _explained(fault: dict[str, Any]) -> str:
+    context, found = fault.get("ctx", {}), f"found {_shown(fault['input'])}"
+    match fault["type"]:
+        case "value_error":
+            return str(context["error"])
+        case "missing":
+            return "missing; it has no default"
+        case "too_short":
+            return f"expected {context['min_length']} or more, {found}"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return f"expected keys and values, {found}"
+        case "union_tag_not_found":
+            return f"missing: the key {context['discriminator']} has no default"
+        case "union_tag_invalid":
+            expected = context["expected_tags"]
+            near = _near(context["tag"], re.findall(r"'([^']+)'", expected))
+            return f"{context['discriminator']}: expected {expected}, found {context['tag']!r}{near}"
+        case "literal_error":
+            expected = context["expected"]
+            near = _near(fault["input"], re.findall(r"'([^']+)'", expected))
+            return f"expected {expected}, {found}{near}"
+        case "string_pattern_mismatch" if context["pattern"] == _NAME:
+            return (
+                f"expected a name of letters, digits, '.' and '-', {found}: names become parts "
+                "of folder names, which join them with '_'"
+            )
+    return f"{fault['msg'].replace('Input should be', 'expected')}, {found}"
+
+
+def _near(name: Any, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(name), list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}..."
