@@ -1,6 +1,7 @@
 """What the whole test suite shares: where the reference material lies."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -18,3 +19,14 @@ def shared() -> Path:
     if not folder:
         pytest.skip("TLW_SHARED is not set: the recorded reference material is not here")
     return Path(folder)
+
+
+@pytest.fixture
+def clone(tmp_path) -> Path:
+    """A folder with what the workflow needs, and nothing made yet."""
+    root, folder = Path(__file__).parents[1], tmp_path / "clone"
+    for name in ("workflow", "config", "resources"):
+        ignored = shutil.ignore_patterns("images", "weights", "__pycache__")
+        shutil.copytree(root / name, folder / name, ignore=ignored)
+    shutil.copy(root / "environment.yml", folder)
+    return folder

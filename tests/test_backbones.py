@@ -354,7 +354,7 @@ def test_arguments_out_of_range_are_refused_at_construction(name, arguments, mes
         ("EDSR", {}, "did you mean 'edsr'"),
         ("transformer", {}, "unknown backbone 'transformer'; known are vdsr, edsr, rcan, hat, or"),
         ("no_such_package.nets:Net", {}, "'no_such_package.nets' cannot be imported"),
-        (":Net", {}, "cannot be imported"),
+        (":Net", {}, "expected an import path"),
         ("tlw.backbones.edsr:EDRS", {}, r"has no 'EDRS' \(did you mean 'EDSR'\?\)"),
         ("tlw.backbones:build", {}, "must be a class derived from nn.Module"),
         ("pathlib:Path", {}, "must be a class derived from nn.Module"),

@@ -6,7 +6,6 @@ Tests marked `toy` look at the finished toy grid in results/toy, which `make toy
 import csv
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -56,15 +55,6 @@ def changed(config: str, tmp_path: Path, change) -> str:
 
 
 # --- plans ------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def clone(tmp_path) -> Path:
-    """A folder with what the workflow needs and nothing made yet."""
-    for name in ("workflow", "config", "resources"):
-        ignored = shutil.ignore_patterns("images", "weights", "__pycache__")
-        shutil.copytree(ROOT / name, tmp_path / "clone" / name, ignore=ignored)
-    return tmp_path / "clone"
 
 
 def test_the_papers_grid_is_36_cells_and_3(clone):

@@ -64,9 +64,13 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Removes all checkpoints of a finished training, oldest first."""
-        for path in [*reversed(self._newest_first()), *self.folder.glob(_LEFT_BY_A_KILL)]:
-            path.unlink()
+        """Empties the folder of a finished training, oldest checkpoint first, and removes it."""
+        if not self.folder.is_dir():
+            return
+        for path in [*reversed(self._newest_first()), *self.folder.glob("*")]:
+            path.unlink(missing_ok=True)
+        if not self.folder.is_symlink():
+            self.folder.rmdir()
 
     def _refuse_others(self, path: Path, found: dict[str, str]) -> None:
         for key in sorted(found.keys() | self.belongs_to.keys()):

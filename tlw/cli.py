@@ -4,11 +4,14 @@ What a verb needs is imported inside it, so that help and mistakes come before t
 """
 
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
+log = logging.getLogger("tlw")
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -35,9 +38,11 @@ Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.
 @app.callback()
 def _main(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Errors with their traceback.")] = False,
 ) -> None:
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    log.setLevel(logging.DEBUG if debug else logging.NOTSET)
 
 
 @app.command()
@@ -56,10 +61,11 @@ def fetch(
     """Puts an image set in place, every file checked."""
     from tlw.datasets import fetch as fetch_set
     from tlw.datasets import load_registry
+    from tlw.schema import one_of
 
     known = load_registry(registry)
     if image_set not in known:
-        raise ValueError(f"{registry}: expected one of {', '.join(known)}, found {image_set!r}")
+        raise ValueError(f"{registry}: {one_of(image_set, known)}")
     fetch_set(known[image_set], folder, source=source)
 
 
@@ -113,7 +119,7 @@ def cell(
     try:
         parsed = Cell.parse(json.loads(content), "cell")
     except json.JSONDecodeError as error:
-        raise ValueError(f"cell: expected JSON, found {content!r}: {error}") from None
+        raise ValueError(f"cell: expected JSON, found {content[:80]!r}: {error}") from None
     with written_aside(output) as aside:
         aside.write_text(parsed.model_dump_json(indent=2) + "\n")
 
@@ -175,8 +181,15 @@ def tables(
     cells: Annotated[list[Path], typer.Argument(help="Folders of scored cells, in row order.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Path without suffix.")],
     title: Annotated[str, typer.Option(help="The caption.")] = "Scores",
-    published: Annotated[Path | None, typer.Option(help="CSV of the paper's numbers.")] = None,
-    number: Annotated[int | None, typer.Option(help="The paper's table, 1 or 2.")] = None,
+    published: Annotated[Path, typer.Option(help="CSV of the paper's numbers.")] = Path(
+        "resources/published.csv"
+    ),
+    number: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=2, help="The paper's table to compare with.", show_default="neither"
+        ),
+    ] = None,
 ) -> None:
     """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
     from tlw.tables import write_tables
@@ -203,11 +216,23 @@ def _set_threads(threads: int | None) -> None:
 
 def main() -> None:
     """Runs the command; a mistake of the user's is told in its own words, without a traceback."""
+    signal.signal(signal.SIGTERM, _leave)  # the default would leave half a file aside
     try:
         app()
     except (ValueError, OSError, FloatingPointError) as error:
-        logging.getLogger("tlw").debug("traceback", exc_info=True)
-        sys.exit(f"tlw: error: {error}")
+        log.debug("The error came from here:", exc_info=True)
+        sys.exit(f"tlw: error: {_told(error)}")
+
+
+def _leave(number: int, _: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _told(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    return str(error)
 
 
 if __name__ == "__main__":

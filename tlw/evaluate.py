@@ -1,6 +1,7 @@
 """Scores of a network, or of bicubic upsampling, on benchmarks: one row for each image."""
 
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pandas as pd
@@ -13,6 +14,8 @@ from tlw.judge import Judge
 from tlw.metrics import psnr_y, ssim_y
 from tlw.pairs import Pairs
 from tlw.protocols import Protocol
+from tlw.protocols import protocol as protocol_named
+from tlw.schema import at
 from tlw.sr_net import load_network, super_resolve
 
 SuperResolve = Callable[[Tensor], Tensor]
@@ -73,20 +76,30 @@ def score_pairs(
 
     Returns:
         Columns protocol, benchmark, image, and the protocol's metrics.
+
+    Raises:
+        ValueError: for an image that cannot be scored, by name: sr of another size than hr, not
+            finite, or too small for a metric.
     """
     protocol, scale = sets[0].protocol, sets[0].scale
     scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder)
     rows = []
     for pairs in sets:
-        indices = tqdm(range(len(pairs)), desc=f"{pairs.image_set} x{scale}", disable=None)
-        for index in indices:
+        for index, name in enumerate(
+            tqdm(pairs.names, f"{pairs.image_set} x{scale}", disable=None)
+        ):
             lr, hr = pairs[index]
+            with at(f"{pairs.path}: {name}"), _full_precision():
+                scores = scorer(upscale(lr).cpu(), hr)
             rows.append(
-                {"protocol": protocol.name, "benchmark": pairs.image_set}
-                | {"image": pairs.names[index]}
-                | scorer(upscale(lr).cpu(), hr)
+                {"protocol": protocol.name, "benchmark": pairs.image_set, "image": name} | scores
             )
     return pd.DataFrame(rows)
+
+
+def _full_precision() -> AbstractContextManager:
+    # On a GPU convolutions would else be taken in TF32, and the fourth decimal with them.
+    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def evaluate_cell(
@@ -100,7 +113,7 @@ def evaluate_cell(
         output: the CSV: backbone, scale, loss, seed, then the columns of `score_pairs`.
 
     Raises:
-        ValueError: for pairs of another scale or protocol, or made for training.
+        ValueError: for pairs of another scale or protocol, made for training, or given twice.
     """
     net, cell = load_network(weights)
     net.to(device)
@@ -129,12 +142,19 @@ def evaluate_bicubic(
 
 def _benchmarks(paths: Iterable[Path], scale: int, protocol: str) -> list[Pairs]:
     sets = [Pairs(path, scale=scale) for path in paths]
-    for pairs in sets:
+    for place, pairs in enumerate(sets):
         if (pairs.protocol.name, pairs.use) != (protocol, "test"):
             raise ValueError(
                 f"{pairs.path}: expected pairs for testing under protocol {protocol}, found "
                 f"protocol {pairs.protocol.name}, for use in {pairs.use}"
             )
+        if pairs.protocol != protocol_named(protocol):
+            raise ValueError(
+                f"{pairs.path}: made when protocol {protocol} had other rules; delete it and build "
+                "it again with `tlw pairs`"
+            )
+        if pairs.image_set in [other.image_set for other in sets[:place]]:
+            raise ValueError(f"{pairs.path}: benchmark {pairs.image_set} is given twice")
     return sets
 
 
@@ -147,15 +167,3 @@ def _write(
         scores.insert(place, column, value)
     with written_aside(output) as aside:
         scores.to_csv(aside, index=False)
-
-
-def read_scores(path: Path) -> pd.DataFrame:
-    """A CSV of `evaluate_cell` or `evaluate_bicubic`; ValueError for another file."""
-    try:
-        scores = pd.read_csv(path, keep_default_na=False, dtype={"loss": str, "seed": str})
-    except (OSError, pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as scores: {error}") from None
-    needed = {"backbone", "scale", "loss", "seed", "protocol", "benchmark", "image"}
-    if missing := needed - set(scores.columns):
-        raise ValueError(f"{path}: no scores of `tlw evaluate`: lacks {', '.join(sorted(missing))}")
-    return scores

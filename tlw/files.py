@@ -12,7 +12,8 @@ def written_aside(target: Path | str) -> Iterator[Path]:
     """A path beside `target` to write to; it becomes `target` when the block ends without an error.
 
     So `target` is always absent or whole. After an error the file aside is removed; after a
-    SIGKILL it stays as `.<name>.<random>.part`, which nothing reads. An OSError names `target`.
+    SIGKILL it stays as `.<name>.<random>.part`, which nothing reads. An OSError names `target`, or
+    the other file that the block could not read.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -23,6 +24,9 @@ def written_aside(target: Path | str) -> Iterator[Path]:
             os.fsync(file.fileno())  # some file systems report a full disk only here
         aside.replace(target)
     except OSError as error:
-        raise OSError(error.errno, f"{target}: could not be written ({error})") from error
+        if error.filename not in (None, str(aside)):
+            raise  # of a file that the block reads
+        reason = f"{target}: could not be written ({error.strerror or error})"
+        raise (OSError(error.errno, reason) if error.errno else OSError(reason)) from error
     finally:
         aside.unlink(missing_ok=True)

@@ -16,7 +16,6 @@ so that a crop reads its own lines only.
 """
 
 import hashlib
-import io
 import json
 import logging
 import os
@@ -70,32 +69,34 @@ def write_pairs(
     multiple = protocol.multiple(use, scale)
     build = partial(_build, multiple=multiple, scale=scale, protocol=protocol)
     sizes, hashes = [], []
-    with written_aside(target) as aside, _ForgivingFile(aside, "w+") as output:
-        with h5py.File(output, "w") as file:
-            for index, pair in enumerate(_in_parallel(build, images, workers or _cores())):
-                file[_key("hr", index)] = pair.hr
-                file[_key("lr", index)] = pair.lr
-                sizes.append(pair.hr.shape[:2])
-                hashes.append(pair.sha256)
-                output.check()
-            _write_strings(file, "names", [Path(path).name for path in images])
-            _write_strings(file, "sha256", hashes)
-            file["sizes"] = np.array(sizes, dtype=np.int64)
-            file.attrs.update(
-                format=FORMAT,
-                format_version=FORMAT_VERSION,
-                image_set=name,
-                scale=scale,
-                use=use,
-                multiple=multiple,
-                protocol=protocol.name,
-                protocol_fields=json.dumps(asdict(protocol)),
-                tlw=tlw.__version__,
-                numpy=np.__version__,
-                h5py=h5py.__version__,
-                complete=True,
-            )
-        output.check()
+    # Through Python's file: HDF5's own output loses the error of a full disk, and may crash of it.
+    with (
+        written_aside(target) as aside,
+        aside.open("w+b") as output,
+        h5py.File(output, "w") as file,
+    ):
+        for index, pair in enumerate(_in_parallel(build, images, workers or _cores())):
+            file[_key("hr", index)] = pair.hr
+            file[_key("lr", index)] = pair.lr
+            sizes.append(pair.hr.shape[:2])
+            hashes.append(pair.sha256)
+        file["names"] = [Path(path).name for path in images]
+        file["sha256"] = hashes
+        file["sizes"] = np.array(sizes, dtype=np.int64)
+        file.attrs.update(
+            format=FORMAT,
+            format_version=FORMAT_VERSION,
+            image_set=name,
+            scale=scale,
+            use=use,
+            multiple=multiple,
+            protocol=protocol.name,
+            protocol_fields=json.dumps(asdict(protocol)),
+            tlw=tlw.__version__,
+            numpy=np.__version__,
+            h5py=h5py.__version__,
+            complete=True,
+        )
     _log.info("%s: %d pairs of %s, x%d, %s", target, len(images), name, scale, protocol.name)
 
 
@@ -190,13 +191,6 @@ class Pairs:
         return self._handle if self._copy is None else self._copy
 
 
-def _write_strings(file: h5py.File, key: str, strings: Sequence[str]) -> None:
-    """As UTF-8 of one length: strings of many lengths HDF5 reads back, also what a disk refused."""
-    encoded = [string.encode() for string in strings]
-    dtype = h5py.string_dtype("utf-8", max(map(len, encoded)))
-    file.create_dataset(key, data=np.array(encoded, dtype=dtype))
-
-
 def _key(kind: str, index: int) -> str:
     return f"{kind}/{index:04d}"
 
@@ -254,35 +248,3 @@ def _protocol_from_json(path: Path, fields: str) -> Protocol:
             f"{path}: its protocol has other fields than this version knows ({error}); "
             "delete it and build it again"
         ) from error
-
-
-class _ForgivingFile(io.FileIO):
-    """A file that keeps its first error for `check` and drops every write after that.
-
-    HDF5 itself must not meet a full disk: it holds writes back, loses the error in a destructor and
-    may end the process with a segmentation fault.
-    """
-
-    error: OSError | None = None
-
-    def write(self, data: Any) -> int:
-        rest = memoryview(data).cast("B")
-        length = len(rest)
-        while rest and self.error is None:
-            try:
-                rest = rest[super().write(rest) :]
-            except OSError as error:
-                self.error = error
-        return length
-
-    def truncate(self, size: int | None = None) -> int:
-        try:
-            return super().truncate(size)
-        except OSError as error:
-            self.error = self.error or error
-            return size or 0
-
-    def check(self) -> None:
-        """Raise the error that a write has met, if any."""
-        if self.error is not None:
-            raise self.error

@@ -91,7 +91,9 @@ def _explained(fault: dict[str, Any]) -> str:
         case "union_tag_invalid":
             expected = context["expected_tags"]
             near = _near(context["tag"], re.findall(r"'([^']+)'", expected))
-            return f"{context['discriminator']}: expected {expected}, found {context['tag']!r}{near}"
+            return (
+                f"{context['discriminator']}: expected {expected}, found {context['tag']!r}{near}"
+            )
         case "literal_error":
             expected = context["expected"]
             near = _near(fault["input"], re.findall(r"'([^']+)'", expected))

@@ -3,10 +3,11 @@
 No torch in here, see `tlw.schema`.
 """
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from tlw import lookup
 from tlw.schema import Model, one_of
 
 Init = Literal["normal", "authors-code", "pytorch"]
@@ -67,7 +68,20 @@ class UDLSettings(Model):
     esu_epochs: PositiveInt = Field(description="epochs of the first step (Eq. 2)")
 
 
-LossSettings = PixelSettings | TLWSettings | UDLSettings
+class CustomSettings(Model):
+    """A loss of the user's: an nn.Module called with sr and hr in [0, 1], giving a scalar."""
+
+    kind: Literal["custom"] = "custom"
+    path: str = Field(description="its import path, package.module:Class")
+    arguments: dict[str, Any] = Field(default={}, description="keyword arguments")
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> "CustomSettings":
+        lookup.check(self.path, self.arguments, what=f"'{self.path}'")
+        return self
+
+
+LossSettings = PixelSettings | TLWSettings | UDLSettings | CustomSettings
 
 # Two complete readings of the method. What they share stands first.
 _TLW = {
@@ -121,12 +135,11 @@ def loss_settings(name: str, preset: PresetName = "paper", /, **changes: Any) ->
     if preset not in list(PRESETS):
         raise ValueError(f"{where}: preset: {one_of(preset, PRESETS)}")
     entry = {**LOSSES.get(name, {}), **changes}
-    kinds = {"pixel": PixelSettings, "tlw": TLWSettings, "udl": UDLSettings}
+    kinds = {kind.model_fields["kind"].default: kind for kind in get_args(LossSettings)}
     kind = entry.get("kind")
     if kind is None:
         raise ValueError(
-            f"{where}: {one_of(name, LOSSES)}; a loss of your own needs a kind "
-            f"({', '.join(kinds)})"
+            f"{where}: {one_of(name, LOSSES)}; a loss of your own needs a kind ({', '.join(kinds)})"
         )
     if kind not in list(kinds):
         raise ValueError(f"{where}: kind: {one_of(kind, kinds)}")

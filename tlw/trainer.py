@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from tlw import lookup
 from tlw.backbones import count_parameters
 from tlw.checkpoint import Checkpoints
 from tlw.config import Cell
@@ -26,9 +27,10 @@ from tlw.files import written_aside
 from tlw.init import init_weights
 from tlw.losses import PixelLoss, TLWLoss
 from tlw.pairs import Pairs
+from tlw.protocols import protocol
 from tlw.provenance import commit, device_name, versions
 from tlw.sampling import Batches, noise_seed
-from tlw.settings import PixelSettings, TLWSettings
+from tlw.settings import LossSettings, PixelSettings, TLWSettings, UDLSettings
 from tlw.sr_net import build_network, save_network
 from tlw.training_log import TrainingLog
 from tlw.udl import UDLLoss, WithUncertainty
@@ -59,22 +61,25 @@ def train(
         checkpoint_seconds: time between checkpoints.
 
     Raises:
-        ValueError: for pairs that are not the cell's, or a checkpoint of another config.
+        ValueError: for pairs that are not the cell's, or a checkpoint of another config or of
+            other images.
         FloatingPointError: when a loss is not finite.
+        OSError: naming the file that could not be written, as on a full disk.
         SystemExit: with 128 + the signal, after a checkpoint, on SIGTERM or SIGINT.
     """
     folder, device = Path(folder), pick_device(device)
-    sets = [_check_pairs(Pairs(path, scale=cell.scale), cell) for path in pairs]
-    batches = Batches(sets, cell.recipe, cell.seed)
+    batches = Batches(_sets_of(cell, pairs), cell.recipe, cell.seed)
     run = Run(cell, device, judge_folder)
-    checkpoints = Checkpoints(folder / "checkpoints", cell.digest)
-    state = checkpoints.load(device)
+    images = {f"pairs of {pairs.image_set}": pairs.digest() for pairs in batches.sets}
+    belongs_to = {"cell": cell.name, "config": cell.digest, **images}
+    checkpoints = Checkpoints(folder / "checkpoints", belongs_to)
+    state = checkpoints.load()
     start = run.resume(state) if state else 0
     log.info("%s: %s at step %d of %d, on %s", cell.name, "goes on" if start else "starts", start,
              len(batches), device)  # fmt: skip
     loader = DataLoader(
         batches, batch_size=None, sampler=range(start, len(batches)), num_workers=workers,
-        pin_memory=device.type == "cuda", persistent_workers=False,
+        pin_memory=device.type == "cuda", worker_init_fn=_leave_signals_to_the_parent,
     )  # fmt: skip
 
     with TrainingLog(folder, cell, batches, start, state and state["log"]) as journal, \
@@ -86,14 +91,14 @@ def train(
                 run.start_epoch(epoch)
             torch.manual_seed(noise_seed(cell.seed, step))
             loss = run.step(lr.to(device, non_blocking=True), hr.to(device, non_blocking=True))
-            journal.add(step, epoch, loss, run.loss.last, images=len(lr))
+            journal.add(step, epoch, loss, getattr(run.loss, "last", {}), images=len(lr))
             if stop or time.monotonic() - saved >= checkpoint_seconds:
                 journal.check()
                 checkpoints.save(step + 1, {**run.state(), "log": journal.state()})
                 saved = time.monotonic()
-            if stop:
-                log.warning("%s: stopped by a signal after step %d, saved", cell.name, step + 1)
-                raise SystemExit(128 + stop[0])
+                if stop:
+                    log.warning("%s: stopped by a signal after step %d, saved", cell.name, step + 1)
+                    raise SystemExit(128 + stop[0])
 
     save_network(folder / "weights.safetensors", run.plain_net, cell)
     journal.finish()
@@ -114,15 +119,9 @@ class Run:
         init_weights(self.plain_net, cell.recipe.init)
         self.net: nn.Module = self.plain_net
         torch.manual_seed(cell.seed + 1)
-        settings = cell.loss
-        changes = settings.model_dump(exclude={"base"})
-        if isinstance(settings, PixelSettings):
-            self.loss: nn.Module = PixelLoss(settings.base)
-        elif isinstance(settings, TLWSettings):
-            self.loss = TLWLoss(settings.base, weights=judge_folder, **changes)
-        else:
-            self.loss = UDLLoss(**changes)
-            self.net = WithUncertainty(self.plain_net, form=settings.form)
+        self.loss = _build_loss(cell.loss, judge_folder)
+        if isinstance(self.loss, UDLLoss):
+            self.net = WithUncertainty(self.plain_net, form=self.loss.settings.form)
         self.net.to(device).train()
         self.loss.to(device).train()
         self.device = device
@@ -133,7 +132,8 @@ class Run:
 
     def start_epoch(self, epoch: int) -> None:
         """Sets what follows the epoch: k, or the UDL's step."""
-        self.loss.start_epoch(epoch)
+        if hasattr(self.loss, "start_epoch"):  # a loss of the user's need not have one
+            self.loss.start_epoch(epoch)
         if isinstance(self.loss, UDLLoss) and self.loss.freezes:
             self.net.freeze()
 
@@ -166,27 +166,70 @@ class Run:
         return state["step"]
 
 
+def _build_loss(settings: LossSettings, judge_folder: Path | None) -> nn.Module:
+    changes = settings.model_dump(exclude={"kind", "base"})
+    if isinstance(settings, PixelSettings):
+        return PixelLoss(settings.base)
+    if isinstance(settings, TLWSettings):
+        return TLWLoss(settings.base, weights=judge_folder, **changes)
+    if isinstance(settings, UDLSettings):
+        return UDLLoss(**changes)
+    return lookup.locate(settings.path, f"'{settings.path}'")(**settings.arguments)
+
+
 def pick_device(device: str) -> torch.device:
     """The device of that name; "auto" is the first GPU, or the CPU where there is none."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         found = torch.device(device)
-        torch.empty(0, device=found)
+        torch.zeros(1, device=found).item()  # "meta" has no values
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {device!r} cannot be used: {reason}; try 'cpu'") from None
     return found
 
 
-def _check_pairs(pairs: Pairs, cell: Cell) -> Pairs:
-    found = (pairs.image_set, pairs.protocol.name, pairs.use)
-    if pairs.image_set not in cell.train or found[1:] != (cell.protocol, "train"):
+def _sets_of(cell: Cell, paths: Sequence[Path]) -> list[Pairs]:
+    """The cell's training sets in its own order, from pairs files in any."""
+    found: dict[str, Pairs] = {}
+    for path in paths:
+        pairs = Pairs(path, scale=cell.scale)
+        _refuse_other_pairs(pairs, cell)
+        if pairs.image_set in found:
+            raise ValueError(
+                f"{path}: pairs of {pairs.image_set} are given already, by "
+                f"{found[pairs.image_set].path}; name one of the two"
+            )
+        found[pairs.image_set] = pairs
+    missing = [name for name in cell.train if name not in found]
+    if missing:
+        raise ValueError(
+            f"{cell.name} trains on {', '.join(cell.train)}: no pairs of {', '.join(missing)} "
+            "are given; name their files, too"
+        )
+    return [found[name] for name in cell.train]
+
+
+def _refuse_other_pairs(pairs: Pairs, cell: Cell) -> None:
+    expected = (cell.protocol, "train")
+    if pairs.image_set not in cell.train or (pairs.protocol.name, pairs.use) != expected:
         raise ValueError(
             f"{pairs.path}: expected pairs for training of one of {', '.join(cell.train)}, "
-            f"protocol {cell.protocol}; found {found[0]}, protocol {found[1]}, for {found[2]}"
+            f"protocol {cell.protocol}; found {pairs.image_set}, protocol {pairs.protocol.name}, "
+            f"for use in {pairs.use}; name the right file"
         )
-    return pairs
+    if pairs.protocol != protocol(cell.protocol):
+        raise ValueError(
+            f"{pairs.path}: its protocol {cell.protocol} has other values than this version's; "
+            "delete the file and build it again"
+        )
+
+
+def _leave_signals_to_the_parent(_: int) -> None:
+    """A group's SIGTERM reaches workers, too, whose end would break the parent's last step."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

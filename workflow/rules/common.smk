@@ -4,8 +4,9 @@ import os
 
 from snakemake.exceptions import WorkflowError
 
-from tlw.config import Config, TLWSettings
+from tlw.config import Config
 from tlw.protocols import PROTOCOLS
+from tlw.settings import TLWSettings
 
 try:
     SETTINGS = Config.parse(config, "config")

@@ -1,0 +1,104 @@
+"""The examples of README and CONTRIBUTING, run as they are printed."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from skimage import data
+
+from tlw.images import write_image
+from tlw.sr_net import load_network
+
+ROOT = Path(__file__).parents[1]
+
+
+def blocks(page: str, language: str) -> list[tuple[str, str]]:
+    """The code blocks of a page: what stands behind the language, and the code."""
+    text = (ROOT / page).read_text()
+    return re.findall(rf"^```{language} ?(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
+
+
+def test_the_loop_of_the_readme_trains_a_stranger_s_network():
+    [(_, code)] = blocks("README.md", "python")
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2))
+    before = net[0].weight.detach().clone()
+    scope = {
+        "net": net,
+        "optimizer": torch.optim.Adam(net.parameters(), lr=1e-3),
+        "batches": [(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 32, 32))] * 2,
+        "epochs": 2,
+    }
+    exec(code, scope)
+    assert scope["loss"].isfinite() and not torch.equal(net[0].weight, before)
+    assert scope["loss_fn"].last["phi_loss"].isfinite()
+
+
+@pytest.fixture
+def workspace(clone) -> Path:
+    """A clone with the files and entries that CONTRIBUTING has its reader write."""
+    for name, code in blocks("CONTRIBUTING.md", "python"):
+        (clone / name).write_text(code)
+    config = {"results": "results/mine", "test": ["toy-test"], "device": "cpu", "threads": 1}
+    for kind, text in blocks("CONTRIBUTING.md", "yaml"):
+        if kind == "datasets":
+            with (clone / "resources" / "datasets.yaml").open("a") as file:
+                file.write("\n" + text)
+        else:
+            config |= yaml.safe_load(text)
+    (clone / "mine.yaml").write_text(yaml.safe_dump(config))
+    return clone
+
+
+def test_a_network_a_loss_and_an_image_set_are_added_as_contributing_says(workspace):
+    photos = workspace / "photos"
+    for name in ("astronaut", "coffee"):
+        write_image(photos / f"{name}.png", getattr(data, name)())
+    environment = {
+        **os.environ,
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(workspace),
+    }
+
+    def run(*words: str) -> None:
+        done = subprocess.run(words, cwd=workspace, env=environment, text=True, capture_output=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    run("tlw", "fetch", "my-photos", "--from", str(photos))
+    target = "results/mine/mine/shuffle_x2_charbonnier_seed0/weights.safetensors"
+    run("snakemake", target, "--cores", "1", "--configfile", "mine.yaml", "--show-failed-logs")
+    sys.path.insert(0, str(workspace))
+    try:
+        net, cell = load_network(workspace / target)
+    finally:
+        sys.path.remove(str(workspace))
+    assert cell.loss.path == "my_losses:Charbonnier" and cell.loss.arguments == {"eps": 0.002}
+    assert net(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)
+
+
+def test_the_picture_of_the_workflow_shows_every_rule():
+    rules = [
+        name
+        for path in (ROOT / "workflow").rglob("*.smk")
+        for name in re.findall(r"^rule (\w+):", path.read_text(), re.MULTILINE)
+    ]
+    picture = (ROOT / "docs" / "dag.svg").read_text()
+    shown = set(re.findall(r">([a-z ]+)</text>", picture)) - {"all tables"}
+    assert shown == {name.replace("_", " ") for name in rules}
+
+
+def test_every_key_of_the_config_is_explained():
+    from tlw.config import Config
+
+    page = (ROOT / "config" / "README.md").read_text()
+    schema = Config.model_json_schema()
+    keys = {k for part in [schema, *schema["$defs"].values()] for k in part["properties"]}
+    from tlw.settings import TLWSettings, UDLSettings
+
+    keys |= set(TLWSettings.model_fields) | set(UDLSettings.model_fields)
+    assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
