@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 
 import yaml
@@ -16,9 +17,14 @@ def split(requirement: str) -> tuple[str, str]:
     return name, version
 
 
+def needed(project: dict) -> list[str]:
+    """All requirements of a project, the extras' among them."""
+    return [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+
+
 def test_conda_and_pip_are_given_the_same_packages_and_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    wanted = needed(project)
     pip = {CONDA_NAMES.get(n, n): v for n, v in map(split, wanted)}
     pip["python"] = project["requires-python"]
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
@@ -28,7 +34,7 @@ def test_conda_and_pip_are_given_the_same_packages_and_versions():
 
 def test_every_needed_package_is_pinned_to_a_version_that_fits():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    wanted = needed(project)
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = [line.split("==") for line in lines if not line.startswith("#")]
     pinned = {name.lower().replace("_", "-"): version for name, version in pins}

@@ -201,10 +201,10 @@ def fill(folder: Path) -> Path:
 
 
 class Fragile(VDSR):
-    """VDSR that sends its own process a signal in the middle of a step, to see what is left.
+    """VDSR that can send its own process a signal in the middle of a step, to see what is left.
 
     `TOYS_SIGNAL`, such as "SIGKILL@5", says which signal and at which look at a batch, counted from
-    this process's start. Without it this is VDSR.
+    this process's start. Its dropout draws random numbers, which no interruption may change.
     """
 
     looks = 0
@@ -215,7 +215,7 @@ class Fragile(VDSR):
             name, _, look = os.environ.get("TOYS_SIGNAL", "").partition("@")
             if look == str(self.looks):
                 os.kill(os.getpid(), signal.Signals[name])
-        return super().features(lr)
+        return F.dropout(super().features(lr), 0.1, self.training)
 
 
 class Probe(nn.Module):

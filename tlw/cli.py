@@ -97,7 +97,7 @@ def pairs(
     write_pairs(
         images_of(images),
         output,
-        name=images.name,
+        name=images.absolute().name,  # also of "."
         scale=scale,
         protocol=protocol_named(protocol),
         use=use,

@@ -6,7 +6,6 @@ setting resolved, nothing left to defaults that could change under it. No torch 
 """
 
 import hashlib
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -19,12 +18,11 @@ from pydantic import (
     NonNegativeInt,
     PositiveFloat,
     PositiveInt,
-    field_validator,
     model_validator,
 )
 
 from tlw.backbones import BACKBONES, check
-from tlw.schema import Model, Name, at, one_of
+from tlw.schema import Arguments, Model, Name, at, one_of
 from tlw.settings import (
     LOSSES,
     PRESETS,
@@ -57,18 +55,10 @@ class Backbone(Model):
     """A super-resolution network: where its class is, and what it is built with."""
 
     path: str = Field(description="a known name, or an import path package.module:Class")
-    arguments: dict[str, Any] = Field(default={}, description="keyword arguments, but the scale")
+    arguments: Arguments = Field(default={}, description="keyword arguments, but the scale")
     images: Literal["signed-rgb", "signed-bgr", "unit-rgb"] = Field(
         default="signed-rgb", description="the range and channel order that the network works in"
     )
-
-    @field_validator("arguments")
-    @classmethod
-    def _in_one_order(cls, arguments: dict[str, Any]) -> dict[str, Any]:
-        for key, value in arguments.items():
-            if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value):
-                raise ValueError(f"{key}: YAML reads {value} as text, write it with a point")
-        return dict(sorted(arguments.items()))  # their order is to change no cell's digest
 
     @model_validator(mode="after")
     def _can_be_built(self) -> "Backbone":

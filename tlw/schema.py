@@ -9,11 +9,21 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]*$"
 Name = Annotated[str, Field(pattern=_NAME)]
+
+
+def _in_one_order(arguments: dict[str, Any]) -> dict[str, Any]:
+    for key, value in arguments.items():
+        if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value):
+            raise ValueError(f"{key}: YAML reads {value} as text, write it with a point")
+    return dict(sorted(arguments.items()))  # their order is to change no cell's digest
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_in_one_order)]
 
 
 class Model(BaseModel):

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from tlw import lookup
-from tlw.schema import Model, one_of
+from tlw.schema import Arguments, Model, one_of
 
 Init = Literal["normal", "authors-code", "pytorch"]
 Base = Literal["l1", "mse"]
@@ -73,7 +73,7 @@ class CustomSettings(Model):
 
     kind: Literal["custom"] = "custom"
     path: str = Field(description="its import path, package.module:Class")
-    arguments: dict[str, Any] = Field(default={}, description="keyword arguments")
+    arguments: Arguments = Field(default={}, description="keyword arguments")
 
     @model_validator(mode="after")
     def _can_be_found(self) -> "CustomSettings":

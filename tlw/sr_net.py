@@ -66,6 +66,7 @@ def save_network(path: Path, net: SRNet, cell: Cell) -> None:
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in net.net.state_dict().items()
     }
+    # A second entry would come in an order that changes from process to process.
     content = save(state, metadata={"cell": cell.model_dump_json()})
     with written_aside(path) as aside:
         aside.write_bytes(content)

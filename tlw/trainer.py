@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from tlw import lookup
 from tlw.backbones import count_parameters
@@ -83,7 +84,7 @@ def train(
     )  # fmt: skip
 
     with TrainingLog(folder, cell, batches, start, state and state["log"]) as journal, \
-            _stop_signal() as stop:  # fmt: skip
+            logging_redirect_tqdm(), _stop_signal() as stop:  # fmt: skip
         saved = time.monotonic()
         for step, (lr, hr) in enumerate(journal.timed(loader), start):
             epoch, first = divmod(step, batches.steps_per_epoch)
