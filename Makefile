@@ -5,6 +5,8 @@
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
+# Two workers with one thread each: most tests wait for processes of their own.
+PYTEST := --numprocesses 2 --dist worksteal
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export TLW_WEIGHTS ?= $(CURDIR)/resources/weights
 
@@ -23,10 +25,10 @@ toy: $(VENV)/installed
 	@echo "These tables: results/toy/tables (Markdown, CSV, LaTeX). Each cell: results/toy/table*/"
 
 test: $(VENV)/installed
-	pytest -m "not slow and not network and not slurm and not toy"
+	pytest $(PYTEST) -m "not slow and not network and not slurm and not toy"
 
 test-all: $(VENV)/installed
-	pytest -m "not network and not slurm and not toy"
+	pytest $(PYTEST) -m "not network and not slurm and not toy"
 
 lint: $(VENV)/installed
 	ruff check tlw tests workflow

@@ -30,3 +30,11 @@ def clone(tmp_path) -> Path:
         shutil.copytree(root / name, folder / name, ignore=ignored)
     shutil.copy(root / "environment.yml", folder)
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """Test processes run beside each other: more threads would only get in each other's way."""
+    import torch
+
+    torch.set_num_threads(1)

@@ -383,5 +383,5 @@ def test_a_changed_file_of_the_same_length_is_found_by_the_next_fetch(sets, home
 
 def test_a_folder_of_another_set_under_the_name_is_refused(sets, home):
     shutil.move(home, home.with_name("toy-train"))
-    with pytest.raises(ValueError, match="has 3 images, the set 6"):
+    with pytest.raises(ValueError, match="has 2 images, the set 6"):
         fetch(sets["toy-train"], home.parent)

@@ -177,7 +177,7 @@ def test_training_raises_the_criterion_and_eval_leaves_phi_alone():
     torch.manual_seed(0)
     sr, hr, _ = (x.float() for x in pair())
     hr = torch.where(torch.arange(9) < 4, hr, sr)
-    loss_fn = TLWLoss("l1", judge=StandIn(), learning_rate=1e-3, init="pytorch")
+    loss_fn = TLWLoss("l1", judge=StandIn(), learning_rate=1e-3, init="pytorch", features=16)
     loss_fn(sr, hr)
     first = loss_fn.last["phi_loss"].item()
     for _ in range(60):

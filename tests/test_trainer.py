@@ -175,7 +175,7 @@ ALL_LOSSES = [
     pytest.param("l1-udl", "paper", range(1, 7), id="l1-udl paper"),
     pytest.param("l1-udl", "authors-code", range(1, 7), id="l1-udl authors-code"),
     pytest.param("l1-tlw", "paper", [3], id="l1-tlw paper"),
-    pytest.param("mse-tlw", "authors-code", [4], id="mse-tlw authors-code"),
+    pytest.param("mse-tlw", "authors-code", [4], id="mse-tlw", marks=pytest.mark.slow),
 ]
 
 
@@ -246,14 +246,11 @@ def test_a_process_killed_in_mid_step_and_resumed_equals_one_never_killed(tmp_pa
         *(("mse-tlw", "paper"), ("l1-udl", "paper"), ("l1-udl", "authors-code")),
     ],
 )
-@pytest.mark.parametrize("kills", [[1, 2, 2], [3, 1], [6]])
-def test_any_loss_killed_again_and_again_equals_one_never_killed(
-    tmp_path, pairs, loss, preset, kills
-):
-    """Two steps an epoch: the UDL's step changes after the second."""
+def test_any_loss_killed_again_and_again_equals_one_never_killed(tmp_path, pairs, loss, preset):
+    """Two steps an epoch: the UDL's step changes just where the second resume begins."""
     cell = fragile_cell(loss, preset)
     whole = train_here(cell, pairs, tmp_path / "whole")
-    assert_killed_and_resumed_equals_whole(cell, pairs, tmp_path / "cell", whole, kills)
+    assert_killed_and_resumed_equals_whole(cell, pairs, tmp_path / "cell", whole, [2, 2, 2])
 
 
 @pytest.mark.slow
@@ -281,7 +278,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path, pairs)
 
 def test_sigterm_to_the_whole_group_ends_with_143_and_a_rerun_gives_the_same(tmp_path, pairs):
     """As a cluster's scheduler sends it: the workers that read ahead get it as well."""
-    cell = toy_cell(recipe=CROPS | {"steps_per_epoch": 400})
+    cell = toy_cell(recipe=CROPS | {"steps_per_epoch": 150})
     folder = tmp_path / "cell"
     write_cell(cell, folder)
     command = tlw_train(folder, pairs, "--workers", 2)
@@ -290,7 +287,7 @@ def test_sigterm_to_the_whole_group_ends_with_143_and_a_rerun_gives_the_same(tmp
     os.killpg(process.pid, signal.SIGTERM)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 143, told
-    assert 10 <= last_step(folder) < 800
+    assert 10 <= last_step(folder) < 300
     assert f"stopped by a signal after step {last_step(folder)}, saved" in told
     whole = train_here(cell, pairs, tmp_path / "whole")
     assert_same_results(train_here(cell, pairs, folder), whole)

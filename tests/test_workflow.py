@@ -104,7 +104,7 @@ SMALL = {
     "test": ["toy-test"],
     "device": "cpu",
     "threads": 1,
-    "checkpoint_seconds": 0.2,
+    "checkpoint_seconds": 0.05,
     "grids": {
         "one": {
             "title": "One cell",
@@ -116,7 +116,7 @@ SMALL = {
         }
     },
     "recipes": {
-        "quick": {"sampling": "crops", "size": 48, "batch": 4, "epochs": 2, "steps_per_epoch": 200}
+        "quick": {"sampling": "crops", "size": 48, "batch": 2, "epochs": 2, "steps_per_epoch": 80}
     },
     "backbones": {"vdsr": {"path": "vdsr", "arguments": {"features": 16, "layers": 2}}},
 }

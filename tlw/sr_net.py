@@ -43,7 +43,8 @@ class SRNet(nn.Module):
 
     @property
     def num_features(self) -> int:
-        """Channels of the features; AttributeError where the backbone tells none."""
+        """Channels of the features; AttributeError for a backbone that offers none."""
+        self.net.features, self.net.reconstruct  # noqa: B018  both go with it
         return self.net.num_features
 
     def _inwards(self, images: Tensor) -> Tensor:

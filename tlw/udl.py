@@ -65,7 +65,7 @@ class WithUncertainty(nn.Module):
         if missing:
             raise ValueError(
                 f"the UDL loss needs a network with features(lr), reconstruct(features, lr) and "
-                f"num_features; {type(net).__name__} lacks {', '.join(missing)}"
+                f"num_features; this {type(net).__name__} lacks {', '.join(missing)}"
             )
         self.net = net
         self.head = VarianceHead(net.num_features, form)
@@ -81,9 +81,12 @@ class WithUncertainty(nn.Module):
         return sr, self.head(features, sr.shape[2:])
 
     def freeze(self) -> None:
-        """From now on the uncertainty is that of a copy of the network as it is at this moment."""
+        """From now on the uncertainty is that of a copy of the network as it is at this moment.
+
+        The copy is in eval mode: what is frozen has no stochastic depth either.
+        """
         if self.frozen is None:
-            self.frozen = copy.deepcopy(self).requires_grad_(False)
+            self.frozen = copy.deepcopy(self).requires_grad_(False).eval()
             self.head.requires_grad_(False)
 
 
