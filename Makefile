@@ -41,6 +41,9 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	    --constraint constraints.txt --editable '.[workflow,test]'
+	@# Byte code on all cores: pip uses one, and without it each of many short jobs compiles torch
+	@# anew. Files for other Pythons fail to compile, which says nothing.
+	@$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 clean:
