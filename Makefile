@@ -10,6 +10,10 @@ PYTEST := --numprocesses 2 --dist worksteal
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export TLW_WEIGHTS ?= $(CURDIR)/resources/weights
 
+# Byte code is written at the first import of what is used, not of everything at installation; each
+# of many short jobs would compile torch anew if the environment forbade it.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: toy test test-all lint clean help
 
 help:
@@ -41,9 +45,6 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	    --constraint constraints.txt --editable '.[workflow,test]'
-	@# Byte code on all cores: pip uses one, and without it each of many short jobs compiles torch
-	@# anew. Files for other Pythons fail to compile, which says nothing.
-	@$(VENV)/bin/python -m compileall -qq -j 0 $(VENV)/lib || true
 	@touch $@
 
 clean:

@@ -7,7 +7,6 @@ said by `tlw.protocols`.
 """
 
 import torch
-from skimage.metrics import structural_similarity
 
 from tlw.images import luma
 
@@ -39,6 +38,8 @@ def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int = 0) -> torch.Tens
             f"SSIM needs at least {_WINDOW} x {_WINDOW} pixels inside the border, "
             f"found {tuple(sr_luma.shape[1:])} after {border} on each side"
         )
+    from skimage.metrics import structural_similarity  # slow to import, and not always needed
+
     values = [
         structural_similarity(
             mine,
