@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from tlw.backbones import BACKBONES, build, check, count_parameters
 from tlw.backbones.authors import authors_state, authors_variance_head
-from tlw.backbones.hat import WindowAttention
 from tlw.backbones.rcan import RCAN
+from tlw.backbones.windows import WindowAttention
 
 GOLDEN = [f"{name}_x{scale}" for name in ("VDSR", "EDSR", "RCAN") for scale in (2, 3, 4)]
 GOLDEN += ["HAT_x4", "UHAT_x4"]
