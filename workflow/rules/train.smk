@@ -11,6 +11,8 @@ rule cell:
         f"{RESULTS}/{{grid}}/{{cell}}/cell.json",
     log:
         f"{RESULTS}/{{grid}}/{{cell}}/logs/cell.log",
+    benchmark:
+        f"{RESULTS}/{{grid}}/{{cell}}/benchmarks/cell.tsv"
     conda:
         "../../environment.yml"
     params:
