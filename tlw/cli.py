@@ -217,6 +217,7 @@ def _set_threads(threads: int | None) -> None:
 def main() -> None:
     """Runs the command; a mistake of the user's is told in its own words, without a traceback."""
     signal.signal(signal.SIGTERM, _leave)  # the default would leave half a file aside
+    sys.unraisablehook = _stop_once_more
     try:
         app()
     except (ValueError, OSError, FloatingPointError) as error:
@@ -226,6 +227,20 @@ def main() -> None:
 
 def _leave(number: int, _: object) -> None:
     raise SystemExit(128 + number)
+
+
+def _stop_once_more(lost: object) -> None:
+    """Raises a stop again, a moment later, that fell into a destructor: there Python drops it."""
+    stop = lost.exc_value
+    if not isinstance(stop, KeyboardInterrupt | SystemExit):
+        sys.__unraisablehook__(lost)
+        return
+
+    def stop_now(*_: object) -> None:
+        raise stop
+
+    signal.signal(signal.SIGALRM, stop_now)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
 def _told(error: Exception) -> str:
