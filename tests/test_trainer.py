@@ -96,7 +96,7 @@ def test_a_finished_training_leaves_weights_curve_board_and_record(tmp_path, pai
     assert names == {"weights.safetensors", "training.csv", "tensorboard", "record.json"}
     record = json.loads((folder / "record.json").read_text())
     assert record["cell"] == "toy_x2_mse_seed0" and record["digest"] == cell.digest
-    assert record["steps"] == 6 and record["precision"] == "float32"
+    assert record["steps"] == 6 and record["numerics"] == "exact"
     assert record["pairs"] == {"toy": Pairs(pairs).digest()}
     net, saved_cell = load_network(folder / "weights.safetensors")
     assert saved_cell == cell
@@ -109,7 +109,7 @@ def test_a_finished_training_leaves_weights_curve_board_and_record(tmp_path, pai
     [
         ({"sampling": "whole", "epochs": 3}, 6),
         ({"sampling": "tiles", "size": 28, "batch": 4, "epochs": 2, "augment": True}, 6),
-        (CROPS | {"batch": 3, "augment": True, "precision": "bf16"}, 6),
+        (CROPS | {"batch": 3, "augment": True, "numerics": "fast"}, 6),
     ],
 )
 @pytest.mark.parametrize("loss", ["l1", "l1-udl"])
@@ -124,16 +124,16 @@ def test_every_recipe_trains(tmp_path, pairs, recipe, steps, loss):
 
 
 @pytest.mark.parametrize("backbone", [SMALL_VDSR, SMALL_EDSR, SMALL_HAT])
-def test_bf16_goes_near_float32_and_its_weights_stay_float32(tmp_path, pairs, backbone):
+def test_fast_goes_near_exact_and_its_weights_stay_float32(tmp_path, pairs, backbone):
     curves = {}
-    for precision in ("float32", "bf16"):
-        cell = toy_cell(backbone=backbone, recipe=CROPS | {"precision": precision})
-        folder = train_here(cell, pairs, tmp_path / precision)
-        curves[precision] = [float(row["loss"]) for row in curve(folder / "training.csv")]
+    for numerics in ("exact", "fast"):
+        cell = toy_cell(backbone=backbone, recipe=CROPS | {"numerics": numerics})
+        folder = train_here(cell, pairs, tmp_path / numerics)
+        curves[numerics] = [float(row["loss"]) for row in curve(folder / "training.csv")]
         for value in load_network(folder / "weights.safetensors")[0].parameters():
             assert value.dtype == torch.float32 and value.isfinite().all()
-    assert curves["bf16"] != curves["float32"]
-    assert curves["bf16"] == pytest.approx(curves["float32"], rel=0.05)
+    assert curves["fast"] != curves["exact"]
+    assert curves["fast"] == pytest.approx(curves["exact"], rel=0.05)
 
 
 def test_training_beats_bicubic_on_the_photograph_that_it_sees(tmp_path):
@@ -362,7 +362,7 @@ def test_a_checkpoint_of_another_cell_config_or_image_is_refused_by_name(
 def test_a_loss_that_is_not_finite_ends_the_process_with_its_step_and_saves_nothing(
     tmp_path, pairs
 ):
-    cell = toy_cell(recipe=CROPS | {"learning_rate": 1e30})
+    cell = toy_cell(backbone=SMALL_EDSR, recipe=CROPS | {"learning_rate": 1e30})
     write_cell(cell, tmp_path)
     ended = run(tlw_train(tmp_path, pairs))
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
@@ -478,10 +478,10 @@ def test_a_terminal_shows_loss_images_per_second_and_time_left(tmp_path, pairs):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("numerics", ["exact", "fast"])
 @pytest.mark.parametrize("loss", ["l1", "l1-tlw", "mse-tlw", "l1-udl"])
-def test_a_gpu_trains_and_resumes(tmp_path, pairs, monkeypatch, loss, precision):
-    cell = fragile_cell(loss, recipe=THREE_EPOCHS | {"precision": precision})
+def test_a_gpu_trains_and_resumes(tmp_path, pairs, monkeypatch, loss, numerics):
+    cell = fragile_cell(loss, recipe=THREE_EPOCHS | {"numerics": numerics})
     train(cell, [pairs], tmp_path / "whole", device="cuda")
     monkeypatch.setenv("TOYS_SIGNAL", "SIGTERM@3")
     with pytest.raises(SystemExit):

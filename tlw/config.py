@@ -29,6 +29,7 @@ from tlw.settings import (
     Beta,
     Init,
     LossSettings,
+    Numerics,
     PresetName,
     TLWSettings,
     UDLSettings,
@@ -79,8 +80,8 @@ class Recipe(Model):
     steps_per_epoch: PositiveInt | None = Field(default=None, description="for crops only")
     learning_rate: PositiveFloat = Field(default=1e-4, description="Adam's")
     betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
-    precision: Literal["float32", "bf16"] = Field(
-        default="float32", description="of the super-resolution network; the rest is float32"
+    numerics: Numerics = Field(
+        default="exact", description="exact: float32; fast: convolutions in bfloat16"
     )
     init: Init | None = Field(default=None, description="start weights; the preset's if not given")
 

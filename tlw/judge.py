@@ -15,6 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlw.images import swap_channels, to_signed
+from tlw.layer_distance import layer_distance
+from tlw.numerics import HALF, twice, two_halves
+from tlw.settings import Numerics
 from tlw.weights import judge_weights
 
 # What a trunk is made of: convolutions by their number in torchvision's `features` with (stride,
@@ -48,6 +51,8 @@ class Judge(nn.Module):
             authors' code hands it "bgr", and so do the paper's LPIPS columns.
         weights: the folder of the weights' files, see `tlw.weights.judge_weights`; downloaded
             into it when they are not there.
+        numerics: "exact" or "fast", see `tlw.numerics`. Fast is for training: a fast judge's ratios
+            of distances are right to a percent, its distances have a floor of some 1e-4.
 
     The weights are frozen and no part of `state_dict`.
     """
@@ -59,6 +64,7 @@ class Judge(nn.Module):
         calibrated: bool = True,
         channels: Literal["rgb", "bgr"] = "rgb",
         weights: Path | None = None,
+        numerics: Numerics = "exact",
     ) -> None:
         super().__init__()
         if net not in _TRUNKS:
@@ -66,25 +72,33 @@ class Judge(nn.Module):
         if channels not in ("rgb", "bgr"):
             raise ValueError(f"judge: channels must be 'rgb' or 'bgr', found {channels!r}")
         self.net, self.calibrated, self.channels = net, calibrated, channels
+        self.numerics: Numerics = numerics
         for name, tensor in load_file(judge_weights(net, weights)).items():
-            # kernels and images in this layout take a sixth off the time on CPUs
-            layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
-            self._keep(name.replace(".", "_"), tensor.contiguous(memory_format=layout))
+            self._keep(name.replace(".", "_"), self._prepared(name, tensor))
         self._keep("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self._keep("spread", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def _prepared(self, name: str, tensor: Tensor) -> Tensor:
+        if name.startswith("heads"):
+            return tensor if self.calibrated else torch.ones_like(tensor)
+        if self.numerics == "fast":
+            tensor = (twice(tensor) if name == "features.0.weight" else tensor).to(HALF)
+        # kernels and images in this layout take a sixth off the time on CPUs
+        layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
+        return tensor.contiguous(memory_format=layout)
 
     def _keep(self, name: str, tensor: Tensor) -> None:
         self.register_buffer(name, tensor, persistent=False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """Five feature maps, each pixel's vector scaled to unit length.
+        """The trunk's five feature maps.
 
         Args:
             images: (N, 3, H, W) RGB in [0, 1]; values outside are taken as they come, since sr
                 may overshoot while training.
 
         Returns:
-            Five tensors (N, C_l, H_l, W_l).
+            Five tensors (N, C_l, H_l, W_l), not below 0.
 
         Raises:
             ValueError: for another shape, or a side below 16 (vgg) or 31 (alex) pixels.
@@ -97,32 +111,35 @@ class Judge(nn.Module):
             )
         x = to_signed(swap_channels(images) if self.channels == "bgr" else images)
         x = ((x - self.shift) / self.spread).contiguous(memory_format=torch.channels_last)
+        if self.numerics == "fast":
+            x = two_halves(x)
         taps = []
         for step in _TRUNKS[self.net]:
             if step == "tap":
-                taps.append(_unit_length(x))
+                taps.append(x)
             elif step == "pool":
                 x = F.max_pool2d(x, _POOL_SIZE[self.net], 2)
             else:
                 index, stride, padding = step
                 weight = getattr(self, f"features_{index}_weight")
                 bias = getattr(self, f"features_{index}_bias")
-                x = F.relu(F.conv2d(x, weight, bias, stride, padding))
+                x = F.conv2d(x, weight, bias, stride, padding).relu_()
         return taps
 
     def distance(self, one: list[Tensor], other: list[Tensor]) -> Tensor:
-        """The distance between two images' features: (N,), not below 0."""
-        total = 0
-        for layer, (a, b) in enumerate(zip(one, other, strict=True)):
-            squares = (a - b) ** 2
-            if self.calibrated:
-                head = getattr(self, f"heads_{layer}")
-                squares = squares * head.view(1, -1, 1, 1)
-            total = total + squares.sum(dim=1).mean(dim=(1, 2))
-        return total
+        """The distance between the features of N images and of N or fewer, see `layer_distance`.
+
+        Returns:
+            (N,), not below 0; gradients flow to `one`.
+        """
+        heads = [getattr(self, f"heads_{layer}").flatten() for layer in range(len(one))]
+        return sum(map(layer_distance, one, other, heads))
 
     def against(self, hr: Tensor) -> Callable[[Tensor], Tensor]:
-        """D(., hr) as a function of images, with hr's features computed once."""
+        """D(., hr) as a function of images, with hr's features computed once.
+
+        It takes as many images as hr has, or several times as many, to be compared with hr anew.
+        """
         with torch.no_grad():
             reference = self.features(hr)
         return lambda images: self.distance(self.features(images), reference)
@@ -130,9 +147,3 @@ class Judge(nn.Module):
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """D(sr, hr): (N,). Both images (N, 3, H, W) in [0, 1]; gradients flow to sr only."""
         return self.against(hr)(sr)
-
-
-def _unit_length(x: Tensor) -> Tensor:
-    # LPIPS adds 1e-10 to the length. The clamp has no effect on values but keeps the square root's
-    # gradient finite where every feature of a pixel is 0.
-    return x / (x.square().sum(dim=1, keepdim=True).clamp_min(1e-20).sqrt() + 1e-10)

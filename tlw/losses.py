@@ -2,13 +2,14 @@
 
 The functions are the paper's equations, on tensors in the networks' range [-1, 1]. `TLWLoss`
 puts them together into one step of Algorithm 1 for images in [0, 1]. `distance` is always
-D(., hr): a function from images (N, 3, H, W) to one number an image, (N,).
+D(., hr): a function from images (N, 3, H, W), or several times N, to one number an image.
 """
 
 import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,8 @@ from tlw.fixed_sum import relaxed_bernoulli
 from tlw.images import from_signed, to_signed
 from tlw.init import init_weights
 from tlw.judge import Judge
-from tlw.settings import Base, PresetName, TLWSettings, loss_settings
+from tlw.schema import one_of
+from tlw.settings import Base, Numerics, PresetName, TLWSettings, loss_settings
 from tlw.weight_net import WeightNet
 
 Distance = Callable[[Tensor], Tensor]
@@ -35,6 +37,11 @@ def mix(sr: Tensor, hr: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
     return (1 - w) * sr + w * hr, w * sr + (1 - w) * hr
 
 
+def _distances(distance: Distance, x_w: Tensor, x_rest: Tensor) -> tuple[Tensor, Tensor]:
+    """D(x_w, hr) and D(x_{1-w}, hr), in one go."""
+    return distance(torch.cat([x_w, x_rest])).chunk(2)
+
+
 def weight_criterion(
     distance: Distance,
     sr: Tensor,
@@ -49,8 +56,8 @@ def weight_criterion(
     (D(x_{1-w}, hr) + eps) / (D(x_w, hr) + eps), (N,), above 1 for weights that choose well. The
     authors' code leaves the numerator's eps out where it weights the theta loss.
     """
-    x_w, x_rest = mix(sr, hr, w)
-    return (distance(x_rest) + eps * eps_in_numerator) / (distance(x_w) + eps)
+    d_w, d_rest = _distances(distance, *mix(sr, hr, w))
+    return (d_rest + eps * eps_in_numerator) / (d_w + eps)
 
 
 def phi_loss(
@@ -60,8 +67,8 @@ def phi_loss(
 
     Gradients flow to w only: sr is detached.
     """
-    x_w, x_rest = mix(sr.detach(), hr, w)
-    return (torch.log(distance(x_w) + eps) - torch.log(distance(x_rest) + eps)).mean()
+    d_w, d_rest = _distances(distance, *mix(sr.detach(), hr, w))
+    return (torch.log(d_w + eps) - torch.log(d_rest + eps)).mean()
 
 
 def weighted_error(
@@ -137,8 +144,10 @@ class TLWLoss(nn.Module):
     Args:
         base: "l1" or "mse".
         preset: "paper" or "authors-code", see `tlw.settings.PRESETS`.
-        judge: D, any module with `against(hr)`; built from the settings if not given.
+        judge: D, any module with `against(hr)` as `tlw.judge.Judge` has it; built from the
+            settings if not given.
         weights: folder of the judge's weights, see `tlw.weights.judge_weights`.
+        numerics: "exact" or "fast", of weighting network and judge, see `tlw.numerics`.
         changes: settings that differ from the preset's, such as `samples=5`; see
             `tlw.settings.TLWSettings` for all of them.
 
@@ -157,16 +166,23 @@ class TLWLoss(nn.Module):
         preset: PresetName = "paper",
         judge: nn.Module | None = None,
         weights: Path | None = None,
+        numerics: Numerics = "exact",
         **changes: object,
     ) -> None:
         super().__init__()
+        if numerics not in get_args(Numerics):
+            raise ValueError(f"numerics: {one_of(numerics, get_args(Numerics))}")
         s = loss_settings(f"{base}-tlw", preset, **{"kind": "tlw", "base": base, **changes})
         assert isinstance(s, TLWSettings)
         self.settings = s
-        self.weight_net = WeightNet(features=s.features, over=s.fixed_sum_over)
+        self.weight_net = WeightNet(features=s.features, over=s.fixed_sum_over, numerics=numerics)
         init_weights(self.weight_net, s.init)
         self.judge = judge or Judge(
-            s.judge_net, calibrated=s.calibrated, channels=s.channels, weights=weights
+            s.judge_net,
+            calibrated=s.calibrated,
+            channels=s.channels,
+            weights=weights,
+            numerics=numerics,
         )
         self.judge.requires_grad_(False)
         # Parameters that move to another device keep their identity, so the optimiser can be

@@ -13,6 +13,7 @@ from tlw.schema import Arguments, Model, one_of
 Init = Literal["normal", "authors-code", "pytorch"]
 Base = Literal["l1", "mse"]
 PresetName = Literal["paper", "authors-code"]
+Numerics = Literal["exact", "fast"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -27,11 +27,12 @@ from tlw.config import Cell
 from tlw.files import written_aside
 from tlw.init import init_weights
 from tlw.losses import PixelLoss, TLWLoss
+from tlw.numerics import HALF
 from tlw.pairs import Pairs
 from tlw.protocols import protocol
 from tlw.provenance import commit, device_name, versions
 from tlw.sampling import Batches, noise_seed
-from tlw.settings import LossSettings, PixelSettings, TLWSettings, UDLSettings
+from tlw.settings import LossSettings, Numerics, PixelSettings, TLWSettings, UDLSettings
 from tlw.sr_net import build_network, save_network
 from tlw.training_log import TrainingLog
 from tlw.udl import UDLLoss, WithUncertainty
@@ -120,13 +121,13 @@ class Run:
         init_weights(self.plain_net, cell.recipe.init)
         self.net: nn.Module = self.plain_net
         torch.manual_seed(cell.seed + 1)
-        self.loss = _build_loss(cell.loss, judge_folder)
+        self.loss = _build_loss(cell.loss, judge_folder, cell.recipe.numerics)
         if isinstance(self.loss, UDLLoss):
             self.net = WithUncertainty(self.plain_net, form=self.loss.settings.form)
-        self.net.to(device).train()
+        self.net.to(device, memory_format=torch.channels_last).train()
         self.loss.to(device).train()
         self.device = device
-        self.bf16 = cell.recipe.precision == "bf16"
+        self.fast = cell.recipe.numerics == "fast"
         self.optimizer = torch.optim.Adam(
             self.net.parameters(), lr=cell.recipe.learning_rate, betas=cell.recipe.betas
         )
@@ -140,8 +141,8 @@ class Run:
 
     def step(self, lr: Tensor, hr: Tensor) -> Tensor:
         """One step on a batch of images in [0, 1]; the loss, detached."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            output = self.net(lr)
+        with torch.autocast(self.device.type, HALF, enabled=self.fast):
+            output = self.net(lr.contiguous(memory_format=torch.channels_last))
         output = tuple(o.float() for o in output) if isinstance(output, tuple) else output.float()
         loss = self.loss(output, hr)  # takes the step of phi, for the weighted losses
         self.optimizer.zero_grad()
@@ -167,12 +168,12 @@ class Run:
         return state["step"]
 
 
-def _build_loss(settings: LossSettings, judge_folder: Path | None) -> nn.Module:
+def _build_loss(settings: LossSettings, judge_folder: Path | None, numerics: Numerics) -> nn.Module:
     changes = settings.model_dump(exclude={"kind", "base"})
     if isinstance(settings, PixelSettings):
         return PixelLoss(settings.base)
     if isinstance(settings, TLWSettings):
-        return TLWLoss(settings.base, weights=judge_folder, **changes)
+        return TLWLoss(settings.base, weights=judge_folder, numerics=numerics, **changes)
     if isinstance(settings, UDLSettings):
         return UDLLoss(**changes)
     return lookup.locate(settings.path, f"'{settings.path}'")(**settings.arguments)
@@ -262,7 +263,7 @@ def _write_record(path: Path, cell: Cell, run: Run, batches: Batches, seconds: f
         "steps": len(batches),
         "training_seconds": round(seconds, 1),
         "device": device_name(run.device),
-        "precision": cell.recipe.precision,
+        "numerics": cell.recipe.numerics,
         "pairs": {pairs.image_set: pairs.digest() for pairs in batches.sets},
         "commit": commit(),
         "versions": versions(),

@@ -24,7 +24,7 @@ ROW = ["scale", "backbone", "loss"]
 NUMBER = [*ROW, "benchmark", "metric"]
 # What a record says: of each cell, and what is told once when it is the same for all of them.
 OF_CELL = ["cell", "seed", "parameters", "steps", "training_seconds", "digest"]
-OF_ALL = ["preset", "protocol", "precision", "device", "commit", "versions"]
+OF_ALL = ["preset", "protocol", "numerics", "device", "commit", "versions"]
 
 
 def to_markdown(table: pd.DataFrame, records: pd.DataFrame, title: str) -> str:

@@ -1,9 +1,12 @@
 """The weighting network g_phi: which pixels of hr should count, given the present sr (Fig. 3)."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlw.fixed_sum import Over, fixed_sum
+from tlw.numerics import HALF, twice, two_halves
+from tlw.settings import Numerics
 
 
 class WeightNet(nn.Module):
@@ -15,11 +18,15 @@ class WeightNet(nn.Module):
     Args:
         features: channels of the hidden layers.
         over: what one fixed sum is taken over, see `fixed_sum`.
+        numerics: "exact" or "fast", see `tlw.numerics`.
     """
 
-    def __init__(self, *, features: int = 64, over: Over = "channel") -> None:
+    def __init__(
+        self, *, features: int = 64, over: Over = "channel", numerics: Numerics = "exact"
+    ) -> None:
         super().__init__()
         self.over: Over = over
+        self.numerics: Numerics = numerics
         layers: list[nn.Module] = []
         for channels, kernel in ((6, 7), (features, 5), (features, 3)):
             layers += [
@@ -28,7 +35,7 @@ class WeightNet(nn.Module):
                 nn.ReLU(inplace=True),
             ]
         layers += [nn.Conv2d(features, 3, 3, padding=1), nn.Sigmoid()]
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
     def forward(self, hr: Tensor, sr: Tensor, k: float) -> Tensor:
         """The mean of the weights' distribution: one probability per channel and pixel.
@@ -40,4 +47,12 @@ class WeightNet(nn.Module):
         Returns:
             (N, 3, H, W), values in [0, 1].
         """
-        return fixed_sum(self.layers(torch.cat([hr, sr], dim=1)), k, over=self.over)
+        x = torch.cat([hr, sr], dim=1).contiguous(memory_format=torch.channels_last)
+        if self.numerics == "exact":
+            return fixed_sum(self.layers(x), k, over=self.over)
+        first, *middle, sigmoid = self.layers
+        with torch.autocast(x.device.type, HALF):
+            x = F.conv2d(two_halves(x), twice(first.weight), first.bias, padding=first.padding)
+            for layer in middle:
+                x = layer(x)
+        return fixed_sum(sigmoid(x.float()), k, over=self.over)
