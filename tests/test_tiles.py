@@ -104,7 +104,7 @@ def test_the_benchmarks_run_whole_by_default():
 
 
 def difference(entry: dict, *, scale: int, size: tuple[int, int], tile: int, overlap: int) -> float:
-    """Of the tiled from the whole sr of a photograph, at most, with the weights of a new network."""
+    """Of the tiled from the whole sr of a photograph, at most, by a network as it is drawn."""
     torch.manual_seed(0)
     net = build_network(Backbone(**entry), scale).eval()
     lr = to_tensor(photograph(size=size))
