@@ -20,7 +20,17 @@ from tlw.images import write_image
 from tlw.pairs import Pairs
 
 ROOT = Path(__file__).parents[1]
-VERBS = ["fetch", "fetch-weights", "pairs", "cell", "train", "evaluate", "tables", "schema"]
+VERBS = [
+    "fetch",
+    "fetch-weights",
+    "pairs",
+    "cell",
+    "train",
+    "evaluate",
+    "tables",
+    "upscale",
+    "schema",
+]
 
 
 def image_set(folder: Path, images: list[np.ndarray]) -> Path:
@@ -118,6 +128,7 @@ def test_debug_tells_the_traceback_too(tmp_path):
         (["pairs", ".", "-o", "x", "--scale", "2", "--use", "tset"], "--use"),
         (["evaluate", "bicubic", "-o", "x"], "--pairs"),
         (["tables", ".", "-o", "x", "--number", "3"], "--number"),
+        (["upscale", ".", "--weights", "x", "-o", "y", "--tile", "-1"], "--tile"),
         (["upscael"], "upscael"),
     ],
 )
@@ -168,6 +179,13 @@ def test_evaluate_names_the_file_that_is_missing(tmp_path):
         *("evaluate", "bicubic", "--pairs", pairs, "-o", output, "--device", "gpu")
     )
     assert not output.exists()
+
+
+def test_upscale_names_the_image_that_is_missing_and_the_folder_that_has_none(tmp_path):
+    words = ("--weights", "w.safetensors", "-o", tmp_path / "out", "--device", "cpu")
+    assert "absent.png: expected an image" in mistake("upscale", tmp_path / "absent.png", *words)
+    assert "no images in this folder" in mistake("upscale", tmp_path, *words)
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_of_an_unknown_judge_are_refused(tmp_path):

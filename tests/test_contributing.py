@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from skimage import data
+from toys import SMALL_EDSR, environment, photograph, tlw, toy_cell
 
 from tlw.images import write_image
-from tlw.sr_net import load_network
+from tlw.sr_net import build_network, load_network, save_network
 
 ROOT = Path(__file__).parents[1]
 
@@ -24,7 +27,7 @@ def blocks(page: str, language: str) -> list[tuple[str, str]]:
 
 
 def test_the_loop_of_the_readme_trains_a_stranger_s_network():
-    [(_, code)] = blocks("README.md", "python")
+    [code] = [code for _, code in blocks("README.md", "python") if "TLWLoss" in code]
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2))
     before = net[0].weight.detach().clone()
@@ -37,6 +40,27 @@ def test_the_loop_of_the_readme_trains_a_stranger_s_network():
     exec(code, scope)
     assert scope["loss"].isfinite() and not torch.equal(net[0].weight, before)
     assert scope["loss_fn"].last["phi_loss"].isfinite()
+
+
+def test_images_are_upscaled_as_the_readme_says(tmp_path, monkeypatch):
+    [shell] = [code for _, code in blocks("README.md", "sh") if "tlw upscale" in code]
+    words = shlex.split(shell)
+    weights = tmp_path / words[words.index("--weights") + 1]
+    cell = toy_cell(backbone=SMALL_EDSR, scale=4)
+    save_network(weights, build_network(cell.backbone, 4), cell)
+    (tmp_path / "scans").mkdir()
+    for name in ("photo.jpg", "scans/1.png", "scans/2.tif"):
+        Image.fromarray(photograph(size=(9, 12))).save(tmp_path / name)
+    done = subprocess.run(tlw(*words[1:]), cwd=tmp_path, env=environment(), capture_output=True)
+    assert done.returncode == 0, done.stderr
+    made = {path.name: Image.open(path).size for path in (tmp_path / "large").iterdir()}
+    assert made == dict.fromkeys(["photo.png", "1.png", "2.png"], (48, 36))
+
+    [python] = [code for _, code in blocks("README.md", "python") if "super_resolve" in code]
+    monkeypatch.chdir(weights.parent)
+    scope = {"lr": torch.rand(3, 5, 6)}
+    exec(python, scope)
+    assert scope["sr"].shape == (3, 20, 24) and scope["cell"] == cell
 
 
 @pytest.fixture

@@ -159,6 +159,21 @@ def test_what_overshoots_is_clamped_before_it_is_scored(pairs):
     assert scorer(wild, hr) == scorer(wild.clamp(0, 1), hr)
 
 
+def test_scores_of_images_in_tiles_say_so(trained, folder, tmp_path):
+    images = [photograph(), photograph(size=(168, 144))]
+    mixed = toy_pairs(folder, images, name="mixed", use="test")
+    scores = {}
+    for name, options in {"default": {}, "whole": {"tile": 0}, "tiled": {"tile": 74}}.items():
+        evaluate_cell(trained["paper"], [mixed], tmp_path / f"{name}.csv", **HERE, **options)
+        scores[name] = read_scores(tmp_path / f"{name}.csv")
+    pd.testing.assert_frame_equal(scores["default"], scores["whole"])
+    assert "tiled" not in scores["whole"] and list(scores["tiled"]["tiled"]) == [0, 74]
+    same = scores["tiled"].drop(columns="tiled")  # VDSR's radius is less than the overlap
+    pd.testing.assert_frame_equal(same, scores["whole"], rtol=1e-5)
+    with pytest.raises(ValueError, match="tiles of 73 lr pixels or more"):
+        evaluate_cell(trained["paper"], [mixed], tmp_path / "no.csv", tile=72, **HERE)
+
+
 def test_no_graph_is_kept(trained, pairs):
     net, _ = load_network(trained["paper"])
     net.requires_grad_(True)

@@ -17,6 +17,7 @@ _HOMES = {
     "ssim_y": "tlw.metrics",
     "imresize": "tlw.resize",
     "load_network": "tlw.sr_net",
+    "super_resolve": "tlw.sr_net",
 }
 __all__ = sorted([*_HOMES, "__version__"])
 

@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from tlw.tiles import OVERLAP, TILE
+
 log = logging.getLogger("tlw")
 
 app = typer.Typer(
@@ -33,6 +35,14 @@ Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto: a GPU if 
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1, show_default="all")]
 PairsFiles = Annotated[list[Path], typer.Option("--pairs", help="Pairs file; repeatable.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Tile = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="An image of more lr pixels than a tile of this side goes through the network in "
+        "such tiles; 0: never. Memory grows with its square: 512 take 4 GB at x4.",
+    ),
+]
 
 
 @app.callback()
@@ -160,6 +170,7 @@ def evaluate(
     weights: Annotated[str, typer.Argument(help="File of a trained cell, or the word bicubic.")],
     pairs: PairsFiles,
     output: Output,
+    tile: Tile = TILE,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -173,7 +184,7 @@ def evaluate(
     if weights == "bicubic":
         evaluate_bicubic(pairs, output, **options)
     else:
-        evaluate_cell(Path(weights), pairs, output, **options)
+        evaluate_cell(Path(weights), pairs, output, tile=tile, **options)
 
 
 @app.command()
@@ -195,6 +206,33 @@ def tables(
     from tlw.tables import write_tables
 
     print(write_tables(cells, output, title=title, published=published, number=number))  # noqa: T201
+
+
+@app.command()
+def upscale(
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE")
+    ],
+    weights: Annotated[Path, typer.Option(help="File of a trained cell.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder that gets a PNG of each; one of that name is replaced."
+        ),
+    ],
+    tile: Tile = TILE,
+    overlap: Annotated[
+        int, typer.Option(min=0, help="What a tile sees beyond what is kept, in lr pixels.")
+    ] = OVERLAP,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Enlarges images by a trained cell: any size, 8 or 16 bits, alpha and grey kept."""
+    _set_threads(threads)
+    from tlw.trainer import pick_device
+    from tlw.upscale import upscale_images
+
+    upscale_images(images, weights, output, device=pick_device(device), tile=tile, overlap=overlap)
 
 
 @app.command()

@@ -17,6 +17,7 @@ from tlw.protocols import Protocol
 from tlw.protocols import protocol as protocol_named
 from tlw.schema import at
 from tlw.sr_net import load_network, super_resolve
+from tlw.tiles import OVERLAP, TILE, check_tiles, tile_of
 
 SuperResolve = Callable[[Tensor], Tensor]
 
@@ -103,24 +104,38 @@ def _full_precision() -> AbstractContextManager:
 
 
 def evaluate_cell(
-    weights: Path, pairs: Iterable[Path], output: Path, *, device: str, judge_folder: Path | None
+    weights: Path,
+    pairs: Iterable[Path],
+    output: Path,
+    *,
+    device: str,
+    judge_folder: Path | None,
+    tile: int = TILE,
 ) -> None:
     """Scores a trained cell, into a CSV.
 
     Args:
         weights: file of the trained network, which names its cell.
         pairs: pairs files of the benchmarks.
-        output: the CSV: backbone, scale, loss, seed, then the columns of `score_pairs`.
+        output: the CSV: backbone, scale, loss, seed, then the columns of `score_pairs`. Where an
+            image was run in tiles, which can change its score, also a column `tiled`: the tiles'
+            side in lr pixels, 0 for whole images.
+        tile: side of the tiles for images of more pixels than one of them, see `tlw.tiles`.
 
     Raises:
         ValueError: for pairs of another scale or protocol, made for training, or given twice.
     """
     net, cell = load_network(weights)
+    check_tiles(tile, OVERLAP, net.window)
     net.to(device)
     sets = _benchmarks(pairs, cell.scale, cell.protocol)
     scores = score_pairs(
-        sets, lambda lr: super_resolve(net, lr), device=device, judge_folder=judge_folder
+        sets, lambda lr: super_resolve(net, lr, tile=tile), device=device, judge_folder=judge_folder
     )
+    s = cell.scale
+    tiled = [tile_of(h // s, w // s, tile) for pairs in sets for h, w in pairs.sizes]
+    if any(tiled):
+        scores.insert(scores.columns.get_loc("image") + 1, "tiled", tiled)
     _write(scores, output, cell.backbone_name, cell.scale, cell.loss_name, cell.seed)
 
 

@@ -7,6 +7,8 @@ order or colour space converts by a function of this module, named where it is u
 
 import io
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,21 +29,31 @@ def read_image(path: Path | str) -> np.ndarray:
     cut off, or has no 8-bit RGB form (16 bits per channel, CMYK): rescaling those is a decision
     that belongs to whoever made the file.
     """
+    return np.array(open_image(path).convert("RGB"))
+
+
+def open_image(path: Path | str) -> Image.Image:
+    """The image of a file as Pillow has it, whole and upright; raises as `read_image` does."""
+    with readable(path), Image.open(io.BytesIO(Path(path).read_bytes())) as image:
+        mode, layout = image.mode, str(image.tile)
+        if mode in _EIGHT_BIT_MODES and not _SIXTEEN_BITS.search(layout):
+            return ImageOps.exif_transpose(image)
+    raise ValueError(
+        f"{path}: expected an image of 8 bits per channel in grey, palette or RGB, "
+        f"found mode {mode} stored as {layout}; convert it to an 8-bit RGB PNG first"
+    )
+
+
+@contextmanager
+def readable(path: Path | str) -> Iterator[None]:
+    """What goes wrong with reading an image file is a ValueError with its name."""
     try:
-        with Image.open(io.BytesIO(Path(path).read_bytes())) as image:
-            mode, layout = image.mode, str(image.tile)
-            supported = mode in _EIGHT_BIT_MODES and not _SIXTEEN_BITS.search(layout)
-            if supported:
-                return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        yield
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ValueError(
             f"{path}: expected an image file, but it cannot be read ({error}); "
             "replace it with a whole copy"
         ) from error
-    raise ValueError(
-        f"{path}: expected an image of 8 bits per channel in grey, palette or RGB, "
-        f"found mode {mode} stored as {layout}; convert it to an 8-bit RGB PNG first"
-    )
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
@@ -99,10 +111,19 @@ def to_uint8(image: torch.Tensor) -> np.ndarray:
     """
     if image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"expected an image (3, H, W), found shape {tuple(image.shape)}")
+    return to_levels(image, np.uint8)
+
+
+def to_levels(image: torch.Tensor, dtype: np.typing.DTypeLike) -> np.ndarray:
+    """(C, H, W) in [0, 1] as uint8 or uint16 (H, W, C): clamped, rounded with halves up.
+
+    Raises ValueError for values that are not finite.
+    """
     if not image.isfinite().all():
         raise ValueError("expected an image with finite values, found nan or inf")
-    levels = round_to_8_bits(image.detach().cpu().float()) * 255
-    return np.ascontiguousarray(levels.round().byte().numpy().transpose(1, 2, 0))
+    levels = image.detach().cpu().float().clamp(0, 1)
+    levels.mul_(np.iinfo(dtype).max).add_(0.5).floor_()  # in place: images may be large
+    return np.ascontiguousarray(levels.numpy().astype(dtype).transpose(1, 2, 0))
 
 
 def to_signed(images: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,7 @@ from tlw.backbones import build
 from tlw.config import Backbone, Cell
 from tlw.files import written_aside
 from tlw.images import from_signed, swap_channels, to_signed
+from tlw.tiles import OVERLAP, TILE, in_tiles
 
 
 class SRNet(nn.Module):
@@ -46,6 +47,11 @@ class SRNet(nn.Module):
         """Channels of the features; AttributeError for a backbone that offers none."""
         self.net.features, self.net.reconstruct  # noqa: B018  both go with it
         return self.net.num_features
+
+    @property
+    def window(self) -> int:
+        """Side of the backbone's windows in lr pixels, where it works on windows; else 1."""
+        return getattr(self.net, "window", 1)
 
     def _inwards(self, images: Tensor) -> Tensor:
         images = swap_channels(images) if self.bgr else images
@@ -101,7 +107,26 @@ def load_network(path: Path) -> tuple[SRNet, Cell]:
 
 
 @torch.inference_mode()
-def super_resolve(net: nn.Module, lr: Tensor) -> Tensor:
-    """sr (3, sH, sW) of one lr image (3, H, W), on the device of the network's weights."""
+def super_resolve(net: SRNet, lr: Tensor, *, tile: int = TILE, overlap: int = OVERLAP) -> Tensor:
+    """sr (3, sH, sW) of one lr image (3, H, W), computed on the device of the network's weights.
+
+    An image of more than tile x tile pixels goes through the network in tiles, see `tlw.tiles`; a
+    `tile` of 0 never cuts. sr is where lr is, so that a GPU need not hold all of a large one.
+
+    Raises:
+        ValueError: for tiles of which nothing would be left between their overlaps, or when a
+            GPU's memory does not do.
+    """
     device = next(net.parameters()).device
-    return net(lr[None].to(device))[0]
+
+    def upscale(part: Tensor) -> Tensor:
+        try:
+            return net(part[None].to(device))[0].to(lr.device)
+        except torch.OutOfMemoryError:
+            height, width = part.shape[1:]
+            raise ValueError(
+                f"{height} x {width} lr pixels at once are too much for the memory of {device}; "
+                f"take smaller tiles than {tile or 'the whole image'}"
+            ) from None
+
+    return in_tiles(upscale, lr, tile=tile, overlap=overlap, window=net.window)

@@ -16,6 +16,9 @@ because the uncertainty loss puts its variance head on the features:
 - `features_scale` is 1 for networks that upsample at the end, and `scale` for VDSR, which
   upsamples first.
 
+A network that works on windows of lr pixels has their side as `window`: large images then go
+through it in tiles that begin where windows do (`tlw.tiles`).
+
 This module leaves importing torch to those of the networks, so that looking at the table is quick.
 """
 
