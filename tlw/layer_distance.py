@@ -61,8 +61,9 @@ def _difference(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tenso
 
 
 def _unit(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    length = torch.linalg.vector_norm(x, dim=3, keepdim=True, dtype=dtype)
-    return x / (length + _EPS), length  # in the wider of the two types
+    x = x.to(dtype)
+    length = torch.linalg.vector_norm(x, dim=3, keepdim=True)
+    return x / (length + _EPS), length
 
 
 def _rows(x: Tensor, images: int) -> Tensor:
