@@ -167,7 +167,7 @@ def train(
 
 @app.command()
 def evaluate(
-    weights: Annotated[str, typer.Argument(help="File of a trained cell, or the word bicubic.")],
+    weights: Annotated[str, typer.Argument(help="Weights file, or the word bicubic.")],
     pairs: PairsFiles,
     output: Output,
     tile: Tile = TILE,
@@ -175,7 +175,7 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
-    """Scores a trained cell, or bicubic upsampling, on benchmarks, image by image."""
+    """Scores a trained or imported network, or bicubic upsampling, on benchmarks."""
     _set_threads(threads)
     from tlw.evaluate import evaluate_bicubic, evaluate_cell
     from tlw.trainer import pick_device
@@ -185,6 +185,64 @@ def evaluate(
         evaluate_bicubic(pairs, output, **options)
     else:
         evaluate_cell(Path(weights), pairs, output, tile=tile, **options)
+
+
+@app.command("import")
+def import_(
+    checkpoint: Annotated[str, typer.Argument(help="State dict: .pt, .pth or .safetensors.")],
+    output: Output,
+    backbone: Annotated[str, typer.Option(help="vdsr, edsr, rcan or hat.")],
+    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    name: Annotated[
+        str | None, typer.Option(help="In tables.", show_default="the backbone's with -authors")
+    ] = None,
+    loss: Annotated[str, typer.Option(help="It was trained with, for tables.")] = "unknown",
+) -> None:
+    """Makes a checkpoint of the TLW authors a weights file, for `evaluate`."""
+    from tlw.config import Checkpoint
+
+    content = {"name": name or f"{backbone}-authors", "backbone": backbone, "scale": scale}
+    content |= {"loss": loss, "checkpoint": checkpoint}
+    parsed = Checkpoint.parse(content, "import")  # before torch is imported
+    from tlw.imported import import_network
+
+    import_network(parsed, output)
+
+
+@app.command()
+def score(
+    sr: Annotated[Path, typer.Argument(help="Folder of images that a method made.")],
+    hr: Annotated[Path, typer.Argument(help="Folder of the reference images.")],
+    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    protocol: Annotated[
+        str,
+        typer.Option(help="standard, or paper: its own numbers are from sr not rounded to 8 bits."),
+    ] = "standard",
+    name: Annotated[
+        str | None, typer.Option(help="The method's, in tables.", show_default="its folder's")
+    ] = None,
+    suffix: Annotated[
+        str, typer.Option(help="What sr has behind hr's name, as _x4.", show_default="nothing")
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="CSV for each image.", show_default="none"),
+    ] = None,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Scores images of any method against the reference images of the same names."""
+    from tlw.protocols import protocol as protocol_named
+
+    rules = protocol_named(protocol)
+    _set_threads(threads)
+    from tlw.score import score_images, write_row
+    from tlw.trainer import pick_device
+
+    options = {"scale": scale, "protocol": rules, "suffix": suffix, "judge_folder": judge_folder}
+    scores = score_images(sr, hr, **options, device=str(pick_device(device)))
+    print(write_row(scores, output, name=name or sr.absolute().name, scale=scale))  # noqa: T201
 
 
 @app.command()

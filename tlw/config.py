@@ -1,12 +1,12 @@
 """The one schema of the configuration: what a grid is, and what defines each of its cells.
 
 `Config` is what a user writes (config/*.yaml), `Cell` what comes out of it for one training: every
-setting resolved, nothing left to defaults that could change under it. No torch in here, see
-`tlw.schema`.
+setting resolved, nothing left to defaults that could change under it. `Imported` takes a cell's
+place for weights that were not trained here. No torch in here, see `tlw.schema`.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -100,8 +100,28 @@ class Recipe(Model):
         return self
 
 
+class Checkpoint(Model):
+    """A checkpoint of the TLW authors, and the row of a table that it becomes."""
+
+    name: Name = Field(description="the network's name in the table")
+    backbone: str = Field(description="which of the authors' networks: vdsr, edsr, rcan, hat")
+    scale: Scale = Field(description="2, 3 or 4")
+    loss: Name = Field(default="unknown", description="what it was trained with, for the table")
+    checkpoint: str = Field(min_length=1, description="the file: .pt, .pth or .safetensors")
+
+    @property
+    def folder(self) -> str:
+        """The folder of what is made of it, beside those of cells: name_xS_loss_imported."""
+        return f"{self.name}_x{self.scale}_{self.loss}_imported"
+
+    @model_validator(mode="after")
+    def _backbone_is_known(self) -> "Checkpoint":
+        _require(BACKBONES, [self.backbone], "backbone")
+        return self
+
+
 class Grid(Model):
-    """One table: backbones x scales x losses x seeds, trained alike."""
+    """One table: backbones x scales x losses x seeds, trained alike, and rows from elsewhere."""
 
     title: str = Field(description="the caption of its table")
     published: Literal[1, 2] | None = Field(
@@ -114,6 +134,19 @@ class Grid(Model):
     scales: Scales = Field(description="2, 3, 4")
     losses: Names = Field(description="known names, or names from `losses`")
     seeds: Seeds = Field(default=(0,), description="seeds")
+    imported: tuple[Checkpoint, ...] = Field(
+        default=(), description="checkpoints of the TLW authors, rows of the table, too"
+    )
+
+    @model_validator(mode="after")
+    def _imported_rows_are_rows_of_their_own(self) -> "Grid":
+        with at("imported"):
+            _each_once(tuple(checkpoint.folder for checkpoint in self.imported))
+            for name in (checkpoint.name for checkpoint in self.imported):
+                if name in (*self.backbones, "bicubic"):
+                    raise ValueError(f"name: found {name!r}, which other rows of the table have; "
+                                     f"choose one such as '{name}-authors'")  # fmt: skip
+        return self
 
 
 class Config(Model):
@@ -192,13 +225,25 @@ class Config(Model):
         return recipe.model_copy(update={"init": recipe.init or PRESETS[grid.preset]["init"]})
 
 
-class Cell(Model):
-    """One trained network: everything that its training reads, besides the images."""
+class Network(Model):
+    """What a weights file says of its network: how it is built, and which row of a table it is."""
 
     backbone_name: Name
     backbone: Backbone
     scale: Scale
     loss_name: Name
+
+
+class Imported(Network):
+    """A network that was not trained here: the checkpoint that its weights come from."""
+
+    source: str = Field(min_length=1, description="the checkpoint's file name")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of that file")
+
+
+class Cell(Network):
+    """One trained network: everything that its training reads, besides the images."""
+
     loss: Annotated[LossSettings, Field(discriminator="kind")]
     preset: PresetName
     seed: NonNegativeInt
@@ -252,7 +297,7 @@ def _read(path: Path) -> Any:
         raise ValueError(f"{path}: cannot be read as YAML or JSON: {error}") from None
 
 
-def _require(known: dict[str, Any], found: Iterator[str] | tuple[str, ...], key: str) -> None:
+def _require(known: dict[str, Any], found: Iterable[str], key: str) -> None:
     for name in found:
         if name not in known:
             raise ValueError(f"{key}: {one_of(name, known)}")

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from tlw.config import Cell
 from tlw.files import written_aside
 from tlw.judge import Judge
 from tlw.metrics import psnr_y, ssim_y
@@ -90,7 +91,7 @@ def score_pairs(
             tqdm(pairs.names, f"{pairs.image_set} x{scale}", disable=None)
         ):
             lr, hr = pairs[index]
-            with at(f"{pairs.path}: {name}"), _full_precision():
+            with at(f"{pairs.path}: {name}"), full_precision():
                 scores = scorer(upscale(lr).cpu(), hr)
             rows.append(
                 {"protocol": protocol.name, "benchmark": pairs.image_set, "image": name} | scores
@@ -98,8 +99,8 @@ def score_pairs(
     return pd.DataFrame(rows)
 
 
-def _full_precision() -> AbstractContextManager:
-    # On a GPU convolutions would else be taken in TF32, and the fourth decimal with them.
+def full_precision() -> AbstractContextManager:
+    """Inside this a GPU convolves in float32; in TF32 the fourth decimal would be another."""
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
@@ -112,10 +113,11 @@ def evaluate_cell(
     judge_folder: Path | None,
     tile: int = TILE,
 ) -> None:
-    """Scores a trained cell, into a CSV.
+    """Scores a trained cell, or an imported network, into a CSV.
 
     Args:
-        weights: file of the trained network, which names its cell.
+        weights: file of the network, which names its cell; an imported one is scored under
+            whichever protocol the pairs are of, and has no seed.
         pairs: pairs files of the benchmarks.
         output: the CSV: backbone, scale, loss, seed, then the columns of `score_pairs`. Where an
             image was run in tiles, which can change its score, also a column `tiled`: the tiles'
@@ -128,7 +130,9 @@ def evaluate_cell(
     net, cell = load_network(weights)
     check_tiles(tile, OVERLAP, net.window)
     net.to(device)
-    sets = _benchmarks(pairs, cell.scale, cell.protocol)
+    paths, trained = list(pairs), isinstance(cell, Cell)
+    protocol = cell.protocol if trained else Pairs(paths[0]).protocol.name
+    sets = _benchmarks(paths, cell.scale, protocol)
     scores = score_pairs(
         sets, lambda lr: super_resolve(net, lr, tile=tile), device=device, judge_folder=judge_folder
     )
@@ -136,7 +140,8 @@ def evaluate_cell(
     tiled = [tile_of(h // s, w // s, tile) for pairs in sets for h, w in pairs.sizes]
     if any(tiled):
         scores.insert(scores.columns.get_loc("image") + 1, "tiled", tiled)
-    _write(scores, output, cell.backbone_name, cell.scale, cell.loss_name, cell.seed)
+    seed = cell.seed if trained else ""
+    write_scores(scores, output, cell.backbone_name, cell.scale, cell.loss_name, seed)
 
 
 def evaluate_bicubic(
@@ -152,7 +157,7 @@ def evaluate_bicubic(
         device=device,
         judge_folder=judge_folder,
     )
-    _write(scores, output, "bicubic", first.scale, "", "")
+    write_scores(scores, output, "bicubic", first.scale, "", "")
 
 
 def _benchmarks(paths: Iterable[Path], scale: int, protocol: str) -> list[Pairs]:
@@ -173,9 +178,13 @@ def _benchmarks(paths: Iterable[Path], scale: int, protocol: str) -> list[Pairs]
     return sets
 
 
-def _write(
+def write_scores(
     scores: pd.DataFrame, output: Path, backbone: str, scale: int, loss: str, seed: int | str
 ) -> None:
+    """Writes the columns of `score_pairs` as a CSV, whose row of a table comes first.
+
+    Without a seed (and a loss) the network was not trained here.
+    """
     for place, (column, value) in enumerate(
         {"backbone": backbone, "scale": scale, "loss": loss, "seed": seed}.items()
     ):

@@ -1,4 +1,4 @@
-"""A backbone behind the package's image convention, and its weights with their cell in a file."""
+"""A backbone behind the package's image convention, and its weights in a file that names them."""
 
 import json
 from pathlib import Path
@@ -9,10 +9,13 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tlw.backbones import build
-from tlw.config import Backbone, Cell
+from tlw.config import Backbone, Cell, Imported
 from tlw.files import written_aside
 from tlw.images import from_signed, swap_channels, to_signed
 from tlw.tiles import OVERLAP, TILE, in_tiles
+
+# What a weights file says of its network, by the name of the one entry of its metadata.
+_KINDS = {"cell": Cell, "imported": Imported}
 
 
 class SRNet(nn.Module):
@@ -67,20 +70,21 @@ def build_network(backbone: Backbone, scale: int) -> SRNet:
     return SRNet(build(backbone.path, scale=scale, **backbone.arguments), backbone.images)
 
 
-def save_network(path: Path, net: SRNet, cell: Cell) -> None:
-    """Writes a network's weights as safetensors, with the cell that they belong to inside."""
+def save_network(path: Path, net: SRNet, cell: Cell | Imported) -> None:
+    """Writes a network's weights as safetensors, with the cell, or the import, that they are of."""
     state = {  # cloned, since safetensors takes neither shared nor strided memory
         key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, value in net.net.state_dict().items()
     }
+    [kind] = [name for name, model in _KINDS.items() if isinstance(cell, model)]
     # A second entry would come in an order that changes from process to process.
-    content = save(state, metadata={"cell": cell.model_dump_json()})
+    content = save(state, metadata={kind: cell.model_dump_json()})
     with written_aside(path) as aside:
         aside.write_bytes(content)
 
 
-def load_network(path: Path) -> tuple[SRNet, Cell]:
-    """A trained network in eval mode, and its cell, from a file of `save_network`.
+def load_network(path: Path) -> tuple[SRNet, Cell | Imported]:
+    """A network in eval mode from a file of `save_network`, with its cell, or its import.
 
     Raises:
         ValueError: for a file that is no such file, is damaged, or does not fit its backbone.
@@ -91,13 +95,17 @@ def load_network(path: Path) -> tuple[SRNet, Cell]:
             state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path}: cannot be read as weights of a cell: {error}") from None
-    if "cell" not in metadata:
-        raise ValueError(f"{path}: no weights of a cell: the file does not name its cell")
+    kind = next((name for name in _KINDS if name in metadata), None)
+    if kind is None:
+        raise ValueError(
+            f"{path}: no weights of a cell: the file does not name its cell; a checkpoint of the "
+            "TLW authors is made into such a file by `tlw import`"
+        )
     try:
-        content = json.loads(metadata["cell"])
+        content = json.loads(metadata[kind])
     except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: the cell in it is no JSON: {error}") from None
-    cell = Cell.parse(content, str(path))
+        raise ValueError(f"{path}: the {kind} in it is no JSON: {error}") from None
+    cell = _KINDS[kind].parse(content, str(path))
     net = build_network(cell.backbone, cell.scale)
     try:
         net.net.load_state_dict(state)

@@ -5,11 +5,15 @@ is printed, see `tlw.typeset`.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+from safetensors import SafetensorError, safe_open
 
+from tlw.config import Imported
 from tlw.files import written_aside
 from tlw.typeset import METRICS, NUMBER, OF_ALL, OF_CELL, ROW, to_latex, to_markdown
 
@@ -57,12 +61,16 @@ def read_published(path: Path, number: int) -> pd.DataFrame:
 def read_records(cells: Sequence[Path]) -> pd.DataFrame:
     """What is on record of each trained cell: its row of `record.json`, versions in one column.
 
+    Imported weights say themselves where they come from, in the columns source and sha256.
+
     Raises:
-        ValueError: for a file that is no record of `tlw train`.
+        ValueError: for a file that is no record of `tlw train`, or no weights.
     """
     rows = []
     for path in (folder / "record.json" for folder in cells):
-        if path.exists():  # bicubic was not trained
+        if not path.exists():  # it was not trained here
+            rows += _imported(path.with_name("weights.safetensors"))
+        else:
             try:
                 record = json.loads(path.read_text(encoding="utf-8"))
                 record["versions"] = " ".join(f"{k} {v}" for k, v in record["versions"].items())
@@ -72,7 +80,24 @@ def read_records(cells: Sequence[Path]) -> pd.DataFrame:
                 raise ValueError(
                     f"{path}: no record of `tlw train`: {type(error).__name__}: {error}"
                 ) from None
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, dtype=object)  # whole numbers stay whole beside what has none
+
+
+def _imported(weights: Path) -> list[dict[str, Any]]:
+    """Where imported weights come from, in a row; none for others, or without a file."""
+    if not weights.exists():
+        return []
+    try:
+        with safe_open(weights, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
+        if "imported" not in metadata:
+            return []
+        imported = Imported.parse(json.loads(metadata["imported"]), "imported")
+    except (SafetensorError, OSError, ValueError) as error:
+        raise ValueError(f"{weights}: cannot be read as weights: {error}") from None
+    origin = {"source": imported.source, "sha256": imported.sha256}
+    return [{"cell": weights.parent.name, "parameters": sum(map(math.prod, shapes))} | origin]
 
 
 def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -> pd.DataFrame:
@@ -83,7 +108,8 @@ def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -
         published: the paper's numbers, from `read_published`.
 
     Returns:
-        Columns scale, backbone, loss, benchmark, metric, ours, seeds (how many), std (over the
+        Columns scale, backbone, loss, benchmark, metric, ours, seeds (how many, 0 for what was not
+        trained here), std (over the
         seeds, NaN for one), paper, difference (ours - paper, NaN where the paper has none), best
         (of the losses of a backbone at a scale), protocol.
 
@@ -102,6 +128,7 @@ def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -
     table = of_seed.groupby(level=NUMBER, sort=False).agg(["mean", "count", "std"])
     table.columns = ["ours", "seeds", "std"]
     table = table.reset_index()
+    table["seeds"] *= _are_trained(table, scores)
     comparable = published is not None and protocols[0] == "paper"
     paper = published.set_index(NUMBER)["paper"].to_dict() if comparable else {}
     keys = table[NUMBER].itertuples(index=False, name=None)
@@ -117,7 +144,7 @@ def _check_images(scores: pd.DataFrame) -> None:
     images_of: dict[tuple, tuple[str, list[str]]] = {}
     for (*row, seed, benchmark), part in scores.groupby([*ROW, "seed", "benchmark"], sort=False):
         scale, backbone, loss = row
-        cell = f"{backbone} x{scale} {loss} seed {seed}" if loss else f"{backbone} x{scale}"
+        cell = " ".join([backbone, f"x{scale}", *filter(None, [loss, seed and f"seed {seed}"])])
         images = sorted(part["image"])
         if len(set(images)) != len(images):
             raise ValueError(
@@ -129,6 +156,21 @@ def _check_images(scores: pd.DataFrame) -> None:
                 f"{first} and {cell} were scored on different images of {benchmark}: "
                 f"{len(expected)} and {len(images)} of them; evaluate them on the same pairs"
             )
+
+
+def _are_trained(table: pd.DataFrame, scores: pd.DataFrame) -> list[bool]:
+    """Whether a number is of networks trained here: these have seeds, and no others beside them."""
+    without = scores["seed"] == ""
+    foreign, trained = (
+        set(part[ROW].itertuples(index=False, name=None))
+        for part in (scores[without], scores[~without])
+    )
+    for scale, backbone, loss in foreign & trained:
+        raise ValueError(
+            f"{backbone} x{scale} {loss} was trained here, with a seed, and comes from elsewhere, "
+            "too: give one of them another name"
+        )
+    return [row in trained for row in table[ROW].itertuples(index=False, name=None)]
 
 
 def _is_best(table: pd.DataFrame) -> list[bool]:

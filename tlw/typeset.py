@@ -99,7 +99,7 @@ def _wide(table: pd.DataFrame, show: Callable[[pd.Series], str]) -> pd.DataFrame
 
 
 def _note(table: pd.DataFrame) -> str:
-    seeds = sorted(table["seeds"][table["loss"] != ""].unique())
+    seeds = sorted(table["seeds"][table["seeds"] > 0].unique())
     note = f"Protocol {table['protocol'].iloc[0]}. Means over the images of a benchmark"
     if seeds and seeds[-1] > 1:
         several = " to ".join(str(count) for count in dict.fromkeys([seeds[0], seeds[-1]]))
@@ -107,6 +107,9 @@ def _note(table: pd.DataFrame) -> str:
     note += ". Bold: the best loss of a network at a scale."
     if table["paper"].notna().any():
         note += " Beside ours: the paper's number, and ours minus the paper's."
+    foreign = table["backbone"][(table["seeds"] == 0) & (table["backbone"] != "bicubic")].unique()
+    if len(foreign):
+        note += f" Not trained here: {', '.join(foreign)}."
     return note
 
 
@@ -124,7 +127,24 @@ def _paper(number: pd.Series) -> tuple[str, str]:
 
 
 def _provenance(records: pd.DataFrame) -> list[str]:
-    """The records as a table, and as a list what all of them share."""
+    """The trained cells' records as a table, and as a list what all share; then the imported."""
+    imported = records[records["source"].notna()] if "source" in records else records[:0]
+    return [*_of_trained(records.drop(imported.index)), *_of_imported(imported)]
+
+
+def _of_imported(records: pd.DataFrame) -> list[str]:
+    if records.empty:
+        return []
+    shown = records[["cell", "parameters", "source", "sha256"]].copy()
+    shown["parameters"] = shown["parameters"].map("{:,}".format)
+    heads = ["Imported", "Parameters", "Checkpoint", "SHA-256"]
+    told = "Not trained here, but imported from checkpoints:"
+    return [told, _pipes(heads, shown.values.tolist())]
+
+
+def _of_trained(records: pd.DataFrame) -> list[str]:
+    if records.empty:
+        return []
     records = records.fillna("–")
     shared = [key for key in OF_ALL if records[key].nunique() == 1]
     shown = records[OF_CELL + [key for key in OF_ALL if key not in shared]].copy()

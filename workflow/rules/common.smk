@@ -17,12 +17,17 @@ RESULTS = SETTINGS.results
 PROTOCOL = PROTOCOLS[SETTINGS.protocol]
 WEIGHTS = "resources/weights"
 CELLS = {grid: {cell.name: cell for cell in SETTINGS.cells(grid)} for grid in SETTINGS.grids}
+CHECKPOINTS = {
+    grid: {checkpoint.folder: checkpoint for checkpoint in settings.imported}
+    for grid, settings in SETTINGS.grids.items()
+}
 
 
 wildcard_constraints:
     grid="|".join(CELLS),
     cell="|".join(sorted({name for cells in CELLS.values() for name in cells})),
-    row=r"bicubic_x[234]|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x[234]_[A-Za-z0-9.-]+_seed\d+",
+    imported="|".join(sorted({name for found in CHECKPOINTS.values() for name in found})) or "(?!)",
+    row=r"bicubic_x[234]|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x[234]_[A-Za-z0-9.-]+_(seed\d+|imported)",
     image_set=r"[A-Za-z0-9][A-Za-z0-9.-]*",
     use="train|test",
     scale="[234]",
@@ -35,13 +40,18 @@ def cell_of(wildcards):
 
 
 def scale_of(row):
-    """The scale of a table's row, grid/backbone_xS_loss_seedN or bicubic_xS."""
+    """The scale of a table's row, grid/backbone_xS_loss_seedN, ..._imported, or bicubic_xS."""
     return int(row.split("_")[1].removeprefix("x"))
 
 
 def pairs_of(image_sets, use, scale):
     """Pairs files of image sets at a scale."""
     return [f"{RESULTS}/pairs/{use}/{name}_x{scale}.h5" for name in image_sets]
+
+
+def checkpoint_of(wildcards):
+    """The checkpoint that a job is to import."""
+    return CHECKPOINTS[wildcards.grid][wildcards.imported]
 
 
 def judge_of(wildcards):
@@ -52,16 +62,16 @@ def judge_of(wildcards):
 
 
 def weights_of(row):
-    """The trained network of a row; bicubic has none."""
+    """The network of a row, trained or imported; bicubic has none."""
     return [] if row.startswith("bicubic_") else [f"{RESULTS}/{row}/weights.safetensors"]
 
 
 def rows_of(grid):
-    """The folders of a table's rows, in order: each scale's cells, then its bicubic row."""
-    cells = CELLS[grid].values()
+    """The folders of a table's rows, in order: each scale's cells, imported ones, and bicubic."""
+    networks = CELLS[grid] | CHECKPOINTS[grid]
     rows = []
-    for scale in dict.fromkeys(cell.scale for cell in cells):
-        rows += [f"{grid}/{cell.name}" for cell in cells if cell.scale == scale]
+    for scale in dict.fromkeys(network.scale for network in networks.values()):
+        rows += [f"{grid}/{name}" for name, network in networks.items() if network.scale == scale]
         rows.append(f"bicubic_x{scale}")
     return [f"{RESULTS}/{row}" for row in rows]
 

@@ -2,7 +2,7 @@
 
 
 rule evaluate:
-    """Scores of a trained cell, or of bicubic upsampling."""
+    """Scores of a trained cell, an imported network, or of bicubic upsampling."""
     input:
         weights=lambda wildcards: weights_of(wildcards.row),
         pairs=lambda wildcards: pairs_of(SETTINGS.test, "test", scale_of(wildcards.row)),
