@@ -19,6 +19,9 @@ from tlw.backbones import BACKBONES, build, check, count_parameters
 from tlw.backbones.authors import authors_state, authors_variance_head
 from tlw.backbones.rcan import RCAN
 from tlw.backbones.windows import WindowAttention
+from tlw.config import Checkpoint
+from tlw.imported import import_network
+from tlw.sr_net import load_network
 
 GOLDEN = [f"{name}_x{scale}" for name in ("VDSR", "EDSR", "RCAN") for scale in (2, 3, 4)]
 GOLDEN += ["HAT_x4", "UHAT_x4"]
@@ -113,6 +116,30 @@ def test_outputs_are_those_recorded_from_the_authors_networks(case, shapes, reco
     assert_close(network(torch.from_numpy(recorded["lr"])), expected, tolerance)
     used = [shape for key, shape in shapes[case].items() if not key.startswith(UNUSED)]
     assert count_parameters(network) == sum(math.prod(shape) for shape in used)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        "VDSR_x3",
+        "EDSR_x4",
+        *(pytest.param(c, marks=pytest.mark.slow) for c in ("RCAN_x2", "UHAT_x4")),
+    ],
+)
+@torch.inference_mode()
+def test_an_imported_checkpoint_gives_the_recorded_outputs(case, shapes, recorded, tmp_path):
+    """In RGB and [0, 1] from file to file; what was recorded is BGR in [-1, 1]."""
+    name, scale = split(case)
+    torch.save(filled(shapes[case]), tmp_path / "authors.pth")
+    entry = {"name": "authors", "backbone": name, "scale": scale}
+    checkpoint = Checkpoint(**entry, checkpoint=str(tmp_path / "authors.pth"))
+    import_network(checkpoint, tmp_path / "weights.safetensors")
+    net, _ = load_network(tmp_path / "weights.safetensors")
+    lr = (torch.from_numpy(recorded["lr"]).flip(1) + 1) / 2
+    sr = 2 * net(lr).flip(1) - 1
+    tolerance = 1e-4 if case.startswith(("RCAN", "UHAT")) else 1e-5
+    expected = recorded["UHAT_x4_sr" if case == "UHAT_x4" else case]
+    assert_close(sr, expected, tolerance)
 
 
 @torch.inference_mode()

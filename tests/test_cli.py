@@ -27,6 +27,8 @@ VERBS = [
     "cell",
     "train",
     "evaluate",
+    "import",
+    "score",
     "tables",
     "upscale",
     "schema",
@@ -74,6 +76,8 @@ def test_every_verb_has_help_for_itself_and_all_its_options(verb):
         ["cell", "{}", "--output", "unwritten.json"],
         ["train", "absent.json", "--pairs", "absent.h5"],
         ["tables", "absent", "--output", "unwritten"],
+        ["import", "x.pth", "--backbone", "edrs", "--scale", "2", "--output", "unwritten"],
+        ["score", "absent", "absent", "--scale", "2", "--protocol", "papr"],
     ],
 )
 def test_help_and_mistakes_come_without_torch(words):
@@ -104,6 +108,7 @@ def test_the_schema_is_the_configs():
         (["cell", "{}", "-o", "cell.json"], "cell: backbone_name: missing; it has no default"),
         (["pairs", ".", "-o", "x.h5", "--scale", "2", "--use", "test"], "no complete image set"),
         (["tables", "nowhere", "-o", "t"], "nowhere/scores.csv: no such file; `tlw evaluate`"),
+        (["import", "x.pth", "--backbone", "edrs", "--scale", "2", "-o", "w"], "mean 'edsr'?"),
     ],
 )
 def test_a_mistake_is_told_in_a_line_and_without_a_traceback(tmp_path, words, told):

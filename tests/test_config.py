@@ -109,6 +109,21 @@ def test_the_presets_are_the_two_readings_of_the_method():
     assert loss_settings("l1-udl").esu_epochs == 10
 
 
+ROW = {"name": "edsr-authors", "backbone": "edsr", "scale": 4, "checkpoint": "a/edsr.pth"}
+
+
+def test_imported_rows_have_folders_of_their_own_and_train_nothing():
+    rows = [ROW, ROW | {"loss": "l1-tlw"}]
+    config = Config.parse(changed("grids/table/imported", rows), "config")
+    assert [checkpoint.folder for checkpoint in config.grids["table"].imported] == [
+        "edsr-authors_x4_unknown_imported",
+        "edsr-authors_x4_l1-tlw_imported",
+    ]
+    assert {cell.name: cell.digest for cell in config.cells("table")} == {
+        name: cell.digest for name, cell in cells(SMALL).items()
+    }
+
+
 def test_a_cell_says_everything_that_its_training_reads():
     cell = cells(SMALL)["edsr_x3_l1-tlw_seed1"]
     assert cell.backbone.arguments == {"blocks": 1, "features": 8}
@@ -231,6 +246,12 @@ MISTAKES = [
     ("losses/l1-tlw/samples", 0, "loss 'l1-tlw': samples: expected greater than 0, found 0"),
     ("backbones/edsr/arguments/blocks", "1e-2", "YAML reads 1e-2 as text, write it with a point"),
     ("results", "", "config: results: String should have at least 1 character, found ''"),
+    # imported rows
+    ("grids/table/imported", [ROW, ROW], "imported: expected each once, found 'edsr-authors_x4_un"),
+    ("grids/table/imported", [ROW | {"name": "edsr"}], "choose one such as 'edsr-authors'"),
+    ("grids/table/imported", [ROW | {"name": "bicubic"}], "found 'bicubic', which other rows"),
+    ("grids/table/imported", [ROW | {"backbone": "edrs"}], "imported.0: backbone: expected one of"),
+    ("grids/table/imported", [ROW | {"file": "x"}], "grids.table.imported.0.file: unknown key"),
     # types, and what is missing
     ("recipes/crops/epochs", ABSENT, "config: recipes.crops.epochs: missing; it has no default"),
     ("grids", ABSENT, "config: grids: missing; it has no default"),

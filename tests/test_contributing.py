@@ -12,9 +12,14 @@ import torch
 import yaml
 from PIL import Image
 from skimage import data
-from toys import SMALL_EDSR, environment, photograph, tlw, toy_cell
+from toys import SMALL_EDSR, authors_state_dict, environment, photograph, tlw, toy_cell
+from typer.testing import CliRunner
 
+from tlw.cli import app
+from tlw.evaluate import evaluate_bicubic
 from tlw.images import write_image
+from tlw.pairs import write_pairs
+from tlw.protocols import PROTOCOLS
 from tlw.sr_net import build_network, load_network, save_network
 
 ROOT = Path(__file__).parents[1]
@@ -103,6 +108,26 @@ def test_a_network_a_loss_and_an_image_set_are_added_as_contributing_says(worksp
         sys.path.remove(str(workspace))
     assert cell.loss.path == "my_losses:Charbonnier" and cell.loss.arguments == {"eps": 0.002}
     assert net(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)
+
+
+def test_the_commands_for_networks_and_images_from_elsewhere_run_as_printed(tmp_path, monkeypatch):
+    benchmark, rows = tmp_path / "resources" / "images" / "Set5", tmp_path / "results" / "paper"
+    for folder in (benchmark, tmp_path / "my-images"):
+        write_image(folder / "a.png", data.astronaut()[:48, :48])
+    path = rows / "pairs" / "test" / "Set5_x4.h5"
+    rules = PROTOCOLS["paper"]
+    write_pairs([benchmark / "a.png"], path, name="Set5", scale=4, protocol=rules, use="test")
+    evaluate_bicubic([path], rows / "bicubic_x4" / "scores.csv", device="cpu", judge_folder=None)
+    torch.save(authors_state_dict("edsr", 4), tmp_path / "edsr_x4.pth")
+    monkeypatch.chdir(tmp_path)
+    shell = "".join(code for _, code in blocks("README.md", "sh") if "authors" in code)
+    chosen = [shlex.split(line) for line in shell.splitlines()]
+    assert [words[1] for words in chosen] == ["import", "evaluate", "score", "tables"]
+    for words in chosen:
+        done = CliRunner().invoke(app, words[1:])
+        assert done.exit_code == 0, done.exception
+    assert "Not trained here: edsr-authors, mine." in done.output
+    assert "| edsr-authors | l1-tlw | " in done.output and "| edsr_x4.pth | " in done.output
 
 
 def test_the_picture_of_the_workflow_shows_every_rule():

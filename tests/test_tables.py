@@ -10,8 +10,10 @@ from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from tlw.tables import read_published, read_records, read_scores, scores_table, write_tables
 
@@ -195,6 +197,78 @@ def test_nothing_is_rounded_before_it_is_printed(tmp_path):
     with (tmp_path / "t.csv").open(newline="") as file:
         psnr = next(csv.DictReader(file))
     assert float(psnr["ours"]) == pytest.approx((30.123456789 + 30) / 2, abs=1e-12)
+
+
+# --- rows that were not trained here ----------------------------------------------------------
+
+
+def imported_row(folder: Path, loss: str = "l1", psnr: float = 30.0) -> Path:
+    """The scores of an imported network, and weights that say where they come from."""
+    row = ("edsr-authors", 2, loss)
+    cell = scored(folder, {("Set5", "a"): (psnr, 0.2)}, row=row, seed="")
+    backbone = {"path": "edsr", "images": "signed-bgr"}
+    content = {"backbone_name": row[0], "backbone": backbone, "scale": 2, "loss_name": loss}
+    told = json.dumps(content | {"source": f"{loss} best.pth", "sha256": 64 * "b"})
+    weights = {"w": np.zeros((30, 40)), "b": np.zeros(34)}
+    save_file(weights, cell / "weights.safetensors", metadata={"imported": told})
+    return cell
+
+
+def test_a_table_says_which_rows_were_not_trained_here_and_what_they_come_from(tmp_path):
+    cells = [
+        scored(tmp_path, {("Set5", "a"): (29, 0.1)}, record={}),
+        imported_row(tmp_path),
+        scored(tmp_path, {("Set5", "a"): (28, 0.1)}, row=("mine", 2, ""), seed=""),
+        scored(tmp_path, {("Set5", "a"): (27, 0.1)}, row=("bicubic", 2, ""), seed=""),
+    ]
+    text = tables_of(cells, tmp_path / "t")
+    assert "Not trained here: edsr-authors, mine." in text
+    assert "Not trained here: edsr-authors, mine." in (tmp_path / "t.tex").read_text()
+    found = sections(text)
+    assert [row[:3] for row in found["×2"][0][2:]] == [
+        *(["vdsr", "l1", "29.0000"], ["edsr-authors", "l1", "30.0000"]),
+        *(["mine", "–", "28.0000"], ["bicubic", "–", "27.0000"]),
+    ]
+    trained, imported = found["How these numbers came about"]
+    assert trained[2][:5] == ["vdsr_x2_l1_seed0", "0", "1,517,571", "39100", "10:17:01"]
+    assert imported[0] == ["Imported", "Parameters", "Checkpoint", "SHA-256"]
+    assert imported[2:] == [[cells[1].name, "1,234", "l1 best.pth", 64 * "b"]]
+    with (tmp_path / "t_cells.csv").open(newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["steps"], first["source"]) == ("39100", "")
+    assert (second["training_seconds"], second["source"]) == ("", "l1 best.pth")
+
+
+def test_a_table_may_hold_imported_rows_alone(tmp_path):
+    losses = [imported_row(tmp_path), imported_row(tmp_path, "l1-tlw", 31)]
+    text = tables_of(losses, tmp_path / "t")
+    (imported,) = sections(text)["How these numbers came about"]
+    assert [row[2] for row in imported[2:]] == ["l1 best.pth", "l1-tlw best.pth"]
+    assert "**31.0000**" in text and "seeds" not in text
+
+
+def test_a_row_without_a_seed_counts_as_none_and_is_not_mixed_with_seeds(tmp_path):
+    cells = [scored(tmp_path, {("Set5", "a"): (30 + s, 0.2)}, seed=s) for s in (0, 1)]
+    table = scores_table([*cells, imported_row(tmp_path)])
+    assert table.groupby("backbone")["seeds"].unique().map(list).to_dict() == {
+        "vdsr": [2],
+        "edsr-authors": [0],
+    }
+    assert "over 2 seeds, ±" in tables_of([*cells, imported_row(tmp_path / "two")], tmp_path / "t")
+    foreign = scored(tmp_path / "three", {("Set5", "a"): (33, 0.2)}, seed="")
+    with pytest.raises(ValueError, match=r"vdsr x2 l1 was trained here, .* give one of them anoth"):
+        scores_table([*cells, foreign])
+
+
+def test_damaged_imported_weights_are_refused_by_name(tmp_path):
+    cell = imported_row(tmp_path)
+    path = cell / "weights.safetensors"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"weights\.safetensors: cannot be read as weights"):
+        read_records([cell])
+    save_file({"w": np.zeros(1)}, path, metadata={"imported": '{"source": "x.pth"}'})
+    with pytest.raises(ValueError, match=r"(?s)weights\.safetensors: .*sha256: missing"):
+        read_records([cell])
 
 
 # --- refusals ---------------------------------------------------------------------------------

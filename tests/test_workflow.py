@@ -6,14 +6,21 @@ Tests marked `toy` look at the finished toy grid in results/toy, which `make toy
 import csv
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
+from toys import authors_state_dict, photograph
+
+from tlw.images import write_image
+from tlw.weights import judge_weights
 
 ROOT = Path(__file__).parents[1]
 TOY = ROOT / "results" / "toy"
@@ -153,6 +160,56 @@ def test_a_killed_workflow_goes_on_and_ends_with_the_same_weights(clone):
     assert "starts at step 0" in (clone / CELL / "logs" / "train.log").read_text()
     assert (clone / CELL / "weights.safetensors").read_bytes() == resumed
     assert "Nothing to be done" in snakemake(*words, folder=clone)
+
+
+# --- rows that were not trained here ----------------------------------------------------------
+
+
+@pytest.fixture
+def imported(clone) -> list[str]:
+    """A clone with a benchmark of one image and a grid with an imported EDSR; options to run it."""
+    image = Path("resources", "images", "one", "0.png")
+    write_image(clone / image, np.ascontiguousarray(photograph(size=(48, 48))))
+    with (clone / "resources" / "datasets.yaml").open("a") as registry:
+        entry = {"use": "test", "images": 1, "terms": "CC0.", "sources": MANUAL}
+        registry.write("\n" + yaml.safe_dump({"one": entry}))
+    weights = clone / "resources" / "weights"
+    weights.mkdir()
+    shutil.copy(judge_weights("vgg"), weights)
+    row = {"name": "edsr-authors", "backbone": "edsr", "scale": 4, "loss": "l1-tlw"}
+    grid = SMALL["grids"]["one"] | {"imported": [row | {"checkpoint": "authors/edsr 4.pth"}]}
+    config = SMALL | {"test": ["one"], "grids": {"one": grid}}
+    (clone / "imported.yaml").write_text(yaml.safe_dump(config))
+    return ["--cores", "1", "--configfile", "imported.yaml"]
+
+
+MANUAL = [{"kind": "manual", "instructions": "It is there."}]
+FOREIGN = "results/small/one/edsr-authors_x4_l1-tlw_imported"
+
+
+def test_a_checkpoint_that_is_not_there_is_told_when_planned(clone, imported):
+    output = snakemake("-n", *imported, folder=clone, fails=True)
+    assert "Missing input files for rule import_weights" in output
+    assert "authors/edsr 4.pth" in output and "Traceback" not in output
+
+
+def test_an_imported_checkpoint_is_scored_like_a_cell_and_stands_in_its_grid(clone, imported):
+    (clone / "authors").mkdir()
+    torch.save(authors_state_dict("edsr", 4), clone / "authors" / "edsr 4.pth")
+    plan = snakemake("-n", *imported, folder=clone)
+    assert planned(plan, "import_weights") == ["one/edsr-authors_x4_l1-tlw_imported"]
+    assert planned(plan, "train") == ["one/vdsr_x2_l1_seed0"]
+    assert planned(plan, "evaluate") == sorted(
+        ["one/edsr-authors_x4_l1-tlw_imported", "one/vdsr_x2_l1_seed0", "bicubic_x2", "bicubic_x4"]
+    )
+    assert re.search(rf"{CELL}/scores.csv, .*{FOREIGN}/scores.csv, .*bicubic_x4/scores.csv", plan)
+
+    snakemake(f"{FOREIGN}/scores.csv", *imported, folder=clone)
+    assert not (clone / CELL).exists()
+    with (clone / FOREIGN / "scores.csv").open(newline="") as file:
+        [score] = csv.DictReader(file)
+    row = ["edsr-authors", "4", "l1-tlw", "", "paper", "one", "0.png"]
+    assert list(score.values())[:7] == row and 0 < float(score["psnr_y"]) < 60
 
 
 # --- the finished toy grid --------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,6 +19,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tlw.backbones import build
+from tlw.backbones.authors import RULES
 from tlw.backbones.vdsr import VDSR
 from tlw.config import Cell, Config
 from tlw.images import write_image
@@ -124,6 +127,15 @@ def toy_cells(
 def toy_cell(loss: str = "l1", **options: Any) -> Cell:
     """The one cell of a loss; options as those of `toy_cells`."""
     return toy_cells([loss], **options)[0]
+
+
+def authors_state_dict(backbone: str, scale: int) -> dict[str, torch.Tensor]:
+    """Random weights of a network of the TLW authors (not HAT), under their keys."""
+    torch.manual_seed(0)
+    state = build(backbone, scale=scale).state_dict()
+    for rule in RULES[backbone]:
+        state = {re.sub(*rule, key): value for key, value in state.items()}
+    return state
 
 
 def write_cell(cell: Cell, folder: Path) -> Path:
