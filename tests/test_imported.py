@@ -3,6 +3,7 @@
 That the networks give the authors' outputs is in tests/test_backbones.py.
 """
 
+import contextlib
 import hashlib
 import io
 import os
@@ -12,7 +13,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save, save_file
 from torch import Tensor
 from toys import authors_state_dict, toy_pairs
 
@@ -45,9 +48,10 @@ def imported(path: Path, **changes: object) -> Path:
     return output
 
 
-def bytes_of(content: object) -> bytes:
+def bytes_of(content: object, *, new: bool = True) -> bytes:
+    """The content of a file of torch's own format, or of the one before it."""
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(content, buffer, _use_new_zipfile_serialization=new)
     return buffer.getvalue()
 
 
@@ -71,7 +75,7 @@ def test_the_weights_file_tells_where_it_comes_from(state, tmp_path):
     assert torch.equal(net.net.tail.weight, state["conv2.weight"])
 
 
-@pytest.mark.parametrize("form", ["torch", "zip of older torch", "nested", "parallel", "both"])
+@pytest.mark.parametrize("form", ["torch", "older torch", "nested", "parallel", "both"])
 def test_a_state_dict_is_found_in_every_form_of_file(state, form):
     parallel = {f"module.{key}": value for key, value in state.items()}
     content = {
@@ -79,9 +83,7 @@ def test_a_state_dict_is_found_in_every_form_of_file(state, form):
         "parallel": parallel,
         "both": {"state_dict": parallel},
     }.get(form, state)
-    buffer = io.BytesIO()
-    torch.save(content, buffer, _use_new_zipfile_serialization=form != "zip of older torch")
-    found = read_state(buffer.getvalue())
+    found = read_state(bytes_of(content, new=form != "older torch"))
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], state[key]) for key in state)
 
@@ -131,13 +133,24 @@ def test_a_file_that_is_not_there_is_told_as_such(tmp_path):
 
 
 @pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.9999])
-@pytest.mark.parametrize("form", ["torch", "safetensors"])
-def test_a_truncated_file_is_refused(state, tmp_path, form, share):
-    path = tmp_path / "x2.pth"
-    (torch.save if form == "torch" else save_file)(state, path)
-    content = path.read_bytes()
+@pytest.mark.parametrize("form", ["torch", "older torch", "safetensors"])
+def test_a_truncated_file_is_refused(state, form, share):
+    content = save(state) if form == "safetensors" else bytes_of(state, new=form == "torch")
     with pytest.raises(ValueError, match="cannot be read as"):
         read_state(content[: int(share * len(content))])
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@settings(max_examples=100)
+@given(data=st.data(), form=st.sampled_from(["torch", "older torch", "safetensors"]))
+def test_a_damaged_file_is_refused_as_a_mistake_if_it_is_not_read(data, form):
+    state = {"a.weight": torch.ones(4, 4), "b": torch.zeros(3)}
+    content = bytearray(
+        save(state) if form == "safetensors" else bytes_of(state, new=form == "torch")
+    )
+    content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ValueError):
+        read_state(bytes(content))
 
 
 @pytest.mark.parametrize(

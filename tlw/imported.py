@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_safetensors
 from torch import Tensor
 
@@ -73,8 +72,9 @@ def read_state(content: bytes) -> dict[str, Tensor]:
             "cannot be read as tensors alone, and nothing else is read; save it again with "
             "torch.save(net.state_dict(), FILE)"
         ) from None
-    except (SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise ValueError(f"cannot be read as a checkpoint, is it whole? ({error})") from None
+    except Exception as error:  # torch reads on in a damaged file until anything at all goes wrong
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"cannot be read as a checkpoint, is it whole? ({told})") from None
     if isinstance(state, Mapping):
         state = state.get("state_dict", state)
     if not _is_state(state):

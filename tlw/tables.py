@@ -108,14 +108,13 @@ def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -
         published: the paper's numbers, from `read_published`.
 
     Returns:
-        Columns scale, backbone, loss, benchmark, metric, ours, seeds (how many, 0 for what was not
-        trained here), std (over the
-        seeds, NaN for one), paper, difference (ours - paper, NaN where the paper has none), best
-        (of the losses of a backbone at a scale), protocol.
+        Columns scale, backbone, loss, benchmark, metric, ours, seeds (how many; 0 for what was not
+        trained here), std (over the seeds, NaN for one), paper, difference (ours - paper, NaN where
+        the paper has none), best (of the losses of a backbone at a scale), protocol.
 
     Raises:
         ValueError: for scores of different protocols or of different images, the same cell twice,
-            or a file that holds no scores.
+            a row with seeds and without, or a file that holds no scores.
     """
     scores = pd.concat([read_scores(folder / "scores.csv") for folder in cells], ignore_index=True)
     protocols = list(scores["protocol"].unique())
