@@ -29,6 +29,7 @@ VERBS = [
     "evaluate",
     "tables",
     "upscale",
+    "compare",
     "schema",
 ]
 
@@ -74,6 +75,7 @@ def test_every_verb_has_help_for_itself_and_all_its_options(verb):
         ["cell", "{}", "--output", "unwritten.json"],
         ["train", "absent.json", "--pairs", "absent.h5"],
         ["tables", "absent", "--output", "unwritten"],
+        ["compare", "absent"],
     ],
 )
 def test_help_and_mistakes_come_without_torch(words):
@@ -129,6 +131,7 @@ def test_debug_tells_the_traceback_too(tmp_path):
         (["evaluate", "bicubic", "-o", "x"], "--pairs"),
         (["tables", ".", "-o", "x", "--number", "3"], "--number"),
         (["upscale", ".", "--weights", "x", "-o", "y", "--tile", "-1"], "--tile"),
+        (["compare", ".", "--confidence", "1"], "--confidence"),
         (["upscael"], "upscael"),
     ],
 )
