@@ -12,6 +12,7 @@ import torch
 import yaml
 from PIL import Image
 from skimage import data
+from test_tables import scored
 from toys import SMALL_EDSR, environment, photograph, tlw, toy_cell
 
 from tlw.images import write_image
@@ -103,6 +104,24 @@ def test_a_network_a_loss_and_an_image_set_are_added_as_contributing_says(worksp
         sys.path.remove(str(workspace))
     assert cell.loss.path == "my_losses:Charbonnier" and cell.loss.arguments == {"eps": 0.002}
     assert net(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)
+
+
+def test_the_comparisons_of_the_readme_compare_scored_cells(tmp_path):
+    values = {("Set", f"{i}"): (30 + i, 0.2) for i in range(5)}
+    for loss in ("l1", "l1-tlw", "mse"):
+        kind = "tlw" if loss == "l1-tlw" else "pixel"
+        settings = {"kind": kind, "base": loss.removesuffix("-tlw")}
+        scored(tmp_path / "results/paper/table1", values, row=("vdsr", 2, loss), settings=settings)
+    bicubic = scored(tmp_path / "results/paper", values, row=("bicubic", 2, ""), seed="")
+    bicubic.rename(bicubic.with_name("bicubic_x2"))
+    [lines] = [code for _, code in blocks("README.md", "sh") if "tlw compare" in code]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-ec", lines], cwd=tmp_path, env=environment, text=True, capture_output=True
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.count("# Differences") == 3 and "| bicubic_x2 |" in done.stdout
+    assert (tmp_path / "differences.csv").exists()
 
 
 def test_the_picture_of_the_workflow_shows_every_rule():
