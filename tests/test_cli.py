@@ -31,6 +31,7 @@ VERBS = [
     "score",
     "tables",
     "upscale",
+    "compare",
     "schema",
 ]
 
@@ -78,6 +79,7 @@ def test_every_verb_has_help_for_itself_and_all_its_options(verb):
         ["tables", "absent", "--output", "unwritten"],
         ["import", "x.pth", "--backbone", "edrs", "--scale", "2", "--output", "unwritten"],
         ["score", "absent", "absent", "--scale", "2", "--protocol", "papr"],
+        ["compare", "absent"],
     ],
 )
 def test_help_and_mistakes_come_without_torch(words):
@@ -134,6 +136,7 @@ def test_debug_tells_the_traceback_too(tmp_path):
         (["evaluate", "bicubic", "-o", "x"], "--pairs"),
         (["tables", ".", "-o", "x", "--number", "3"], "--number"),
         (["upscale", ".", "--weights", "x", "-o", "y", "--tile", "-1"], "--tile"),
+        (["compare", ".", "--confidence", "1"], "--confidence"),
         (["upscael"], "upscael"),
     ],
 )

@@ -12,6 +12,7 @@ import torch
 import yaml
 from PIL import Image
 from skimage import data
+from test_tables import scored
 from toys import SMALL_EDSR, authors_state_dict, environment, photograph, tlw, toy_cell
 from typer.testing import CliRunner
 
@@ -128,6 +129,24 @@ def test_the_commands_for_networks_and_images_from_elsewhere_run_as_printed(tmp_
         assert done.exit_code == 0, done.exception
     assert "Not trained here: edsr-authors, mine." in done.output
     assert "| edsr-authors | l1-tlw | " in done.output and "| edsr_x4.pth | " in done.output
+
+
+def test_the_comparisons_of_the_readme_compare_scored_cells(tmp_path):
+    values = {("Set", f"{i}"): (30 + i, 0.2) for i in range(5)}
+    for loss in ("l1", "l1-tlw", "mse"):
+        kind = "tlw" if loss == "l1-tlw" else "pixel"
+        settings = {"kind": kind, "base": loss.removesuffix("-tlw")}
+        scored(tmp_path / "results/paper/table1", values, row=("vdsr", 2, loss), settings=settings)
+    bicubic = scored(tmp_path / "results/paper", values, row=("bicubic", 2, ""), seed="")
+    bicubic.rename(bicubic.with_name("bicubic_x2"))
+    [lines] = [code for _, code in blocks("README.md", "sh") if "tlw compare" in code]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    done = subprocess.run(
+        ["bash", "-ec", lines], cwd=tmp_path, env=environment, text=True, capture_output=True
+    )
+    assert done.returncode == 0 and done.stderr == ""
+    assert done.stdout.count("# Differences") == 3 and "| bicubic_x2 |" in done.stdout
+    assert (tmp_path / "differences.csv").exists()
 
 
 def test_the_picture_of_the_workflow_shows_every_rule():

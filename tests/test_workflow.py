@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from toys import authors_state_dict, photograph
+from toys import authors_state_dict, photograph, tlw
 
 from tlw.images import write_image
 from tlw.weights import judge_weights
@@ -67,6 +67,7 @@ def changed(config: str, tmp_path: Path, change) -> str:
 def test_the_papers_grid_is_36_cells_and_3(clone):
     output = snakemake("-n", folder=clone)
     cells = planned(output, "train")
+    assert "Left out of the tables: the image set Manga109" in output
     assert len([c for c in cells if c.startswith("table1/")]) == 36
     assert [c for c in cells if c.startswith("table2/")] == sorted(
         f"table2/hat_x4_{loss}_seed0" for loss in ("l1", "l1-tlw", "l1-udl")
@@ -94,6 +95,12 @@ def test_it_has_no_lint(clone):
         (lambda c: c["grids"]["table1"].update(scales=[5]), "grids.table1.scales.0"),
         (lambda c: c["grids"]["table1"]["backbones"].append("edrs"), "did you mean 'edsr'?"),
         (lambda c: c["losses"].update({"l1-tlw": {"sampels": 2}}), "did you mean 'samples'?"),
+        (lambda c: c.update(test=["toy-tset"]), "test: expected one of toy-train, toy-test, T91"),
+        (lambda c: c.update(test=["Manga109"]), "test: the image set Manga109 has to be got by"),
+        (
+            lambda c: c["grids"]["table2"].update(train=["Manga109"]),
+            "grids.table2.train: the image set Manga109 has to be got by hand (Academic use",
+        ),
         (lambda c: c["backbones"]["vdsr"]["arguments"].update(depth=3), "no argument 'depth'"),
     ],
 )
@@ -102,6 +109,44 @@ def test_a_wrong_config_is_told_by_its_key(clone, tmp_path, change, words):
         "-n", "--configfile", changed("toy.yaml", tmp_path, change), folder=clone, fails=True
     )
     assert words in output and "Traceback" not in output
+
+
+def touch_outputs(output: str, folder: Path) -> None:
+    """Empty files in place of all that a dry run would make."""
+    for line in re.findall(r"^    output: (.*)$", output, re.MULTILINE):
+        for name in line.split(", "):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+
+def test_a_benchmark_to_be_got_by_hand_joins_the_tables_when_its_images_are_there(clone, tmp_path):
+    """Only what Snakemake plans: the files are empty, their ages alone count."""
+    with (clone / "resources" / "datasets.yaml").open("a") as file:
+        file.write(yaml.safe_dump({"by-hand": {
+            "use": "test", "images": 1, "terms": "Ours.",
+            "sources": [{"kind": "manual", "instructions": "Take a photograph."}],
+        }}))  # fmt: skip
+    config = changed("toy.yaml", tmp_path, lambda c: c["test"].append("by-hand"))
+    words = ("-n", "--printshellcmds", "--configfile", config)
+    output = snakemake(*words, folder=clone)
+    assert "Left out of the tables: the image set by-hand has to be got by hand" in output
+    assert "Put the 1 images into resources/images/by-hand" in output
+    assert len(planned(output, "train")) == 27
+    assert output.count("--left-out=by-hand") == 2  # tables
+    assert not [job for job in planned(output, "pairs") if "by-hand" in job]
+    touch_outputs(output, clone)
+    assert "Nothing to be done" in snakemake(*words, folder=clone)
+
+    write_image(clone / "resources" / "images" / "by-hand" / "mine.png", photograph())
+    subprocess.run(tlw("fetch", "by-hand"), cwd=clone, check=True, capture_output=True)
+    output = snakemake(*words, folder=clone)
+    assert "left" not in output.lower()
+    assert planned(output, "pairs") == [f"test/by-hand/{scale}" for scale in (2, 3, 4)]
+    assert len(planned(output, "evaluate")) == 27 + 3
+    assert planned(output, "table") == ["table1", "table2"]
+    for rule in ("train", "cell", "fetch_images", "fetch_weights"):
+        assert planned(output, rule) == []
 
 
 # --- a real run, killed -----------------------------------------------------------------------

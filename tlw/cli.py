@@ -259,11 +259,40 @@ def tables(
             min=1, max=2, help="The paper's table to compare with.", show_default="neither"
         ),
     ] = None,
+    left_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Benchmark whose images are not at hand; repeatable.", show_default="none"
+        ),
+    ] = None,
 ) -> None:
     """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
     from tlw.tables import write_tables
 
-    print(write_tables(cells, output, title=title, published=published, number=number))  # noqa: T201
+    options = {"title": title, "published": published, "number": number}
+    print(write_tables(cells, output, **options, left_out=left_out or ()))  # noqa: T201
+
+
+@app.command()
+def compare(
+    cells: Annotated[list[Path], typer.Argument(help="Folders of scored cells.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="CSV to write, too.", show_default="none"),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="A loss, or a cell's folder, that all others are compared with.",
+            show_default="each weighted loss with its unweighted twin",
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+) -> None:
+    """Tells which differences between losses are real, image by image."""
+    from tlw.compare import write_comparison
+
+    print(write_comparison(cells, output, against=against, confidence=confidence))  # noqa: T201
 
 
 @app.command()

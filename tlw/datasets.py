@@ -24,6 +24,7 @@ from tlw.registry import (
     KnownFile,
     ManualSource,
     PackageSource,
+    empty,
     load_registry,
     read_table,
 )
@@ -66,7 +67,7 @@ def fetch(
         try:
             if (home / LIST).exists():
                 _check_list(image_set, home)
-            elif home.exists() and any(home.iterdir()):
+            elif not empty(home):
                 _write_list(home, _matching(image_set, home, progress))
             else:
                 if source is not None:
@@ -166,12 +167,7 @@ def _from_archive(image_set: ImageSet, source: ArchiveSource, work: Path, progre
 
 
 def _from_manual(image_set: ImageSet, source: ManualSource, work: Path, progress: bool) -> Path:
-    home = work.parent.parent / image_set.name
-    raise ManualSet(
-        f"the image set {image_set.name} has to be got by hand ({image_set.terms}) "
-        f"{source.instructions} Put the {image_set.images} images into {home}, or run "
-        f"`tlw fetch {image_set.name} --from FOLDER`"
-    )
+    raise ManualSet(image_set.instructions(work.parent.parent))
 
 
 def _copy_from(image_set: ImageSet, source: Path, work: Path, progress: bool) -> Path:

@@ -4,13 +4,14 @@ Nothing is fetched here, see tlw/datasets.py.
 """
 
 import csv
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
-from tlw.schema import Model, Name
+from tlw.schema import Model, Name, one_of
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -87,6 +88,20 @@ class ImageSet(Model):
         default=(), description="from the key `manifest`, a table beside the registry"
     )
 
+    @property
+    def by_hand(self) -> bool:
+        """Whether no program may get it, only its users."""
+        return all(isinstance(source, ManualSource) for source in self.sources)
+
+    def instructions(self, folder: Path) -> str:
+        """How its users get it into `folder/<name>`."""
+        steps = [source.instructions for source in self.sources if isinstance(source, ManualSource)]
+        return (
+            f"the image set {self.name} has to be got by hand ({self.terms}) {' '.join(steps)} "
+            f"Put the {self.images} images into {folder / self.name}, or run "
+            f"`tlw fetch {self.name} --from FOLDER`"
+        )
+
     @model_validator(mode="after")
     def _files_are_all(self) -> "ImageSet":
         if self.files and len(self.files) != self.images:
@@ -118,6 +133,26 @@ def load_registry(path: Path) -> dict[str, ImageSet]:
             entry = {**entry, "name": name}
         sets[name] = ImageSet.parse(entry, f"{path}: {name}")
     return sets
+
+
+def not_at_hand(
+    names: Iterable[str], registry: Mapping[str, ImageSet], folder: Path
+) -> list[ImageSet]:
+    """The sets that only their users can get, and that have nothing in `folder/<name>` yet.
+
+    Raises:
+        ValueError: for a name that the registry does not have.
+    """
+    names = list(names)
+    for name in names:
+        if name not in registry:
+            raise ValueError(one_of(name, registry))
+    return [registry[name] for name in names if registry[name].by_hand and empty(folder / name)]
+
+
+def empty(folder: Path) -> bool:
+    """Whether a folder has nothing in it, or is not there."""
+    return not folder.exists() or not any(folder.iterdir())
 
 
 def read_table(path: Path) -> list[dict[str, str]]:

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from tlw.config import Imported
 from tlw.files import written_aside
+from tlw.statistics import differences, twins
 from tlw.typeset import METRICS, NUMBER, OF_ALL, OF_CELL, ROW, to_latex, to_markdown
 
 
@@ -100,17 +101,8 @@ def _imported(weights: Path) -> list[dict[str, Any]]:
     return [{"cell": weights.parent.name, "parameters": sum(map(math.prod, shapes))} | origin]
 
 
-def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Scores of cells, averaged over images, then over seeds.
-
-    Args:
-        cells: folders with scores.csv, in the order in which the rows of a scale are to stand.
-        published: the paper's numbers, from `read_published`.
-
-    Returns:
-        Columns scale, backbone, loss, benchmark, metric, ours, seeds (how many; 0 for what was not
-        trained here), std (over the seeds, NaN for one), paper, difference (ours - paper, NaN where
-        the paper has none), best (of the losses of a backbone at a scale), protocol.
+def all_scores(cells: Sequence[Path]) -> pd.DataFrame:
+    """The scores of several cells, which compare.
 
     Raises:
         ValueError: for scores of different protocols or of different images, the same cell twice,
@@ -121,6 +113,27 @@ def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -
     if len(protocols) != 1:
         raise ValueError(f"scores of different protocols do not compare: {', '.join(protocols)}")
     _check_images(scores)
+    return scores
+
+
+def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -> pd.DataFrame:
+    """Scores of cells, averaged over images, then over seeds.
+
+    Args:
+        cells: folders with scores.csv, in the order in which the rows of a scale are to stand.
+        published: the paper's numbers, from `read_published`.
+
+    Returns:
+        Columns scale, backbone, loss, benchmark, metric, ours, seeds (how many; 0 for what was not
+        trained here), std (over the seeds, NaN for one), paper, difference (ours - paper, NaN where
+        the paper has none), best (of the losses of a backbone at a scale), protocol; and of
+        weighted losses against their unweighted twins the columns of `tlw.statistics.differences`, NaN where there is no twin.
+
+    Raises:
+        ValueError: as `all_scores` does.
+    """
+    scores = all_scores(cells)
+    protocol = scores["protocol"].iloc[0]
     metrics = [metric for metric in METRICS if metric in scores.columns]
     long = scores.melt([*ROW, "seed", "benchmark"], metrics, "metric", "ours")
     of_seed = long.groupby([*NUMBER, "seed"], sort=False)["ours"].mean()
@@ -128,13 +141,15 @@ def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -
     table.columns = ["ours", "seeds", "std"]
     table = table.reset_index()
     table["seeds"] *= _are_trained(table, scores)
-    comparable = published is not None and protocols[0] == "paper"
+    comparable = published is not None and protocol == "paper"
     paper = published.set_index(NUMBER)["paper"].to_dict() if comparable else {}
     keys = table[NUMBER].itertuples(index=False, name=None)
     table["paper"] = [paper.get(key, float("nan")) for key in keys]
     table["difference"] = table["ours"] - table["paper"]
     table["best"] = _is_best(table)
-    table["protocol"] = protocols[0]
+    table["protocol"] = protocol
+    table = table.merge(differences(scores, twins(cells)), on=NUMBER, how="left")
+    table = table.astype({"images": "Int64", "pairs": "Int64"})  # not 5.0 in the CSV
     return table.sort_values("scale", kind="stable", ignore_index=True)
 
 
@@ -181,7 +196,13 @@ def _is_best(table: pd.DataFrame) -> list[bool]:
 
 
 def write_tables(
-    cells: Sequence[Path], output: Path, *, title: str, published: Path, number: int | None
+    cells: Sequence[Path],
+    output: Path,
+    *,
+    title: str,
+    published: Path,
+    number: int | None,
+    left_out: Sequence[str] = (),
 ) -> str:
     """Writes OUTPUT.csv, .md, .tex and OUTPUT_cells.csv; the Markdown is returned, too.
 
@@ -191,14 +212,21 @@ def write_tables(
         title: the caption.
         published: CSV of the paper's numbers.
         number: the paper's table to compare with, 1 or 2; None for none.
+        left_out: benchmarks whose images are not at hand, which the tables say.
+
+    Raises:
+        ValueError: as `all_scores` does; for scores of a benchmark that is left out.
     """
     known = None if number is None else read_published(published, number)
     table, records = scores_table(cells, known), read_records(cells)
-    text = to_markdown(table, records, title)
+    stale = set(left_out) & set(table["benchmark"])
+    if stale:
+        raise ValueError(f"--left-out: the cells have scores of {', '.join(sorted(stale))}")
+    text = to_markdown(table, records, title, left_out)
     for suffix, content in {
         ".csv": table.to_csv(index=False),
         ".md": text,
-        ".tex": to_latex(table, title),
+        ".tex": to_latex(table, title, left_out),
         "_cells.csv": records.to_csv(index=False),
     }.items():
         with written_aside(output.with_name(output.name + suffix)) as aside:

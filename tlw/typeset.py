@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from tlw.marks import MARKS, note_of_marks
+
 
 class Metric(NamedTuple):
     """How the numbers of a metric are headed, and which of them are better."""
@@ -25,37 +27,43 @@ NUMBER = [*ROW, "benchmark", "metric"]
 # What a record says: of each cell, and what is told once when it is the same for all of them.
 OF_CELL = ["cell", "seed", "parameters", "steps", "training_seconds", "digest"]
 OF_ALL = ["preset", "protocol", "numerics", "device", "commit", "versions"]
+LATEX = {"±": r"$\pm$", "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$"}
 
 
-def to_markdown(table: pd.DataFrame, records: pd.DataFrame, title: str) -> str:
+def to_markdown(
+    table: pd.DataFrame, records: pd.DataFrame, title: str, left_out: Sequence[str] = ()
+) -> str:
     """Markdown: for each scale a table of each metric, and below them what is on record."""
 
     def show(number: pd.Series) -> str:
         ours = f"**{_ours(number)}**" if number["best"] else _ours(number)
+        mark = MARKS.get(number["real"])
+        ours = f"{ours} {mark}" if mark else ours
         return f"{ours} ({', '.join(_paper(number))})" if _has_paper(number) else ours
 
-    parts = [f"# {title}", _note(table)]
+    parts = [f"# {title}", *_notes(table, left_out)]
     for scale, of_scale in table.groupby("scale"):
         parts.append(f"## ×{scale}")
         for metric, part in of_scale.groupby("metric", sort=False):
             wide = _wide(part, show)
-            arrow = "↑" if METRICS[metric].more_is_better else "↓"
             rows = [
                 [backbone, loss or "–", *row] for (_, backbone, loss), *row in wide.itertuples()
             ]
-            heads = [f"{benchmark} {METRICS[metric].head} {arrow}" for benchmark, _ in wide.columns]
-            parts.append(_pipes(["Network", "Loss", *heads], rows))
+            heads = [f"{benchmark} {headed(metric)}" for benchmark, _ in wide.columns]
+            parts.append(pipes(["Network", "Loss", *heads], rows))
     if len(records):
         parts += ["## How these numbers came about", *_provenance(records)]
     return "\n\n".join(parts) + "\n"
 
 
-def to_latex(table: pd.DataFrame, title: str) -> str:
+def to_latex(table: pd.DataFrame, title: str, left_out: Sequence[str] = ()) -> str:
     """LaTeX with booktabs: ours, below it the paper's number and the difference."""
 
     def show(number: pd.Series) -> str:
-        ours = _ours(number).replace("±", r"$\pm$")
+        ours = _escape(_ours(number))
         ours = rf"\textbf{{{ours}}}" if number["best"] else ours
+        mark = MARKS.get(number["real"])
+        ours += rf"\rlap{{\,\tiny{LATEX[mark]}}}" if mark else ""  # beside the column of digits
         if not _has_paper(number):
             return ours
         paper, difference = _paper(number)
@@ -69,10 +77,10 @@ def to_latex(table: pd.DataFrame, title: str) -> str:
     over = [rf"\multicolumn{{{span}}}{{c}}{{{_escape(name)}}}" for name in benchmarks]
     heads = [f"{metric.head} {arrow}" for metric, arrow in zip(metrics, arrows, strict=True)]
     lines = [
-        r"% needs \usepackage{booktabs}",
+        r"% needs \usepackage{booktabs,amssymb}",
         r"\begin{table*}",
         r"\centering\scriptsize",
-        rf"\caption{{{_escape(f'{title}. {_note(table)}')}}}",
+        rf"\caption{{{_escape(' '.join([f'{title}.', *_notes(table, left_out)]))}}}",
         rf"\begin{{tabular}}{{lll{'r' * len(wide.columns)}}}",
         r"\toprule",
         " & ".join(["", "", "", *over]) + r" \\",
@@ -98,6 +106,19 @@ def _wide(table: pd.DataFrame, show: Callable[[pd.Series], str]) -> pd.DataFrame
     return pd.DataFrame(numbers, pd.Index(rows, tupleize_cols=False), columns)
 
 
+def _notes(table: pd.DataFrame, left_out: Sequence[str]) -> list[str]:
+    """What has to be said about a table, a paragraph each."""
+    notes = [_note(table)]
+    if table["against"].notna().any():
+        notes.append(note_of_marks(table))
+    if left_out:
+        notes.append(
+            f"Left out: {', '.join(left_out)} (images not at hand; tlw fetch tells how to get "
+            "them)."
+        )
+    return notes
+
+
 def _note(table: pd.DataFrame) -> str:
     seeds = sorted(table["seeds"][table["seeds"] > 0].unique())
     note = f"Protocol {table['protocol'].iloc[0]}. Means over the images of a benchmark"
@@ -111,6 +132,11 @@ def _note(table: pd.DataFrame) -> str:
     if len(foreign):
         note += f" Not trained here: {', '.join(foreign)}."
     return note
+
+
+def headed(metric: str) -> str:
+    """A metric's heading, with an arrow to where it is better."""
+    return f"{METRICS[metric].head} {'↑' if METRICS[metric].more_is_better else '↓'}"
 
 
 def _ours(number: pd.Series) -> str:
@@ -139,7 +165,7 @@ def _of_imported(records: pd.DataFrame) -> list[str]:
     shown["parameters"] = shown["parameters"].map("{:,}".format)
     heads = ["Imported", "Parameters", "Checkpoint", "SHA-256"]
     told = "Not trained here, but imported from checkpoints:"
-    return [told, _pipes(heads, shown.values.tolist())]
+    return [told, pipes(heads, shown.values.tolist())]
 
 
 def _of_trained(records: pd.DataFrame) -> list[str]:
@@ -152,7 +178,7 @@ def _of_trained(records: pd.DataFrame) -> list[str]:
     shown["training_seconds"] = shown["training_seconds"].map(_clock)
     heads = [_label(key) for key in shown.columns]
     same = "\n".join(f"- {_label(key)}: {records[key].iloc[0]}" for key in shared)
-    parts = [_pipes(heads, shown.astype(str).values.tolist())]
+    parts = [pipes(heads, shown.astype(str).values.tolist())]
     return [*parts, f"The same for all of them:\n\n{same}"] if shared else parts
 
 
@@ -165,7 +191,7 @@ def _clock(seconds: float) -> str:
     return f"{minutes // 60}:{minutes % 60:02}:{seconds:02}"
 
 
-def _pipes(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+def pipes(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
     """A Markdown table whose columns stand below each other in the text, too."""
     lines = [[str(cell).replace("|", r"\|") for cell in line] for line in [heads, *rows]]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -179,4 +205,4 @@ def _pipes(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def _escape(text: str) -> str:
     named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     marked = {character: f"\\{character}" for character in "&%$#_{}"}
-    return text.translate(str.maketrans({**named, **marked, "±": r"$\pm$"}))
+    return text.translate(str.maketrans({**named, **marked, **LATEX}))

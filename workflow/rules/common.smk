@@ -1,19 +1,38 @@
 """The config, checked, and what the rules look up in it."""
 
 import os
+from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from tlw.config import Config
 from tlw.protocols import PROTOCOLS
+from tlw.registry import load_registry, not_at_hand
+from tlw.schema import at
 from tlw.settings import TLWSettings
+
+IMAGES = Path("resources/images")
 
 try:
     SETTINGS = Config.parse(config, "config")
+    REGISTRY = load_registry(Path("resources/datasets.yaml"))
+    for name, grid in SETTINGS.grids.items():
+        with at(f"config: grids.{name}.train"):
+            for image_set in not_at_hand(grid.train, REGISTRY, IMAGES):
+                raise ValueError(image_set.instructions(IMAGES))
+    with at("config: test"):
+        LEFT_OUT = not_at_hand(SETTINGS.test, REGISTRY, IMAGES)
+        if len(LEFT_OUT) == len(SETTINGS.test):
+            raise ValueError(LEFT_OUT[0].instructions(IMAGES))
 except ValueError as error:
     raise WorkflowError(str(error)) from None
 
+for image_set in LEFT_OUT:  # no reason to wait with the others; the tables say so, too
+    logger.warning(f"Left out of the tables: {image_set.instructions(IMAGES)}")
+
 RESULTS = SETTINGS.results
+TEST = [name for name in SETTINGS.test if name not in {x.name for x in LEFT_OUT}]
 PROTOCOL = PROTOCOLS[SETTINGS.protocol]
 WEIGHTS = "resources/weights"
 CELLS = {grid: {cell.name: cell for cell in SETTINGS.cells(grid)} for grid in SETTINGS.grids}

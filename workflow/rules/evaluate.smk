@@ -5,7 +5,7 @@ rule evaluate:
     """Scores of a trained cell, an imported network, or of bicubic upsampling."""
     input:
         weights=lambda wildcards: weights_of(wildcards.row),
-        pairs=lambda wildcards: pairs_of(SETTINGS.test, "test", scale_of(wildcards.row)),
+        pairs=lambda wildcards: pairs_of(TEST, "test", scale_of(wildcards.row)),
         lpips=[f"{WEIGHTS}/lpips_{net}.safetensors" for net in PROTOCOL.lpips_nets],
     output:
         f"{RESULTS}/{{row}}/scores.csv",

@@ -19,6 +19,7 @@ rule table:
         output=lambda wildcards: f"{RESULTS}/tables/{wildcards.grid}",
         title=lambda wildcards: SETTINGS.grids[wildcards.grid].title,
         number=lambda wildcards: number_option(wildcards.grid),
+        left_out=[f"--left-out={image_set.name}" for image_set in LEFT_OUT],
     shell:
         "tlw tables {params.rows:q} --output {params.output:q} --title {params.title:q}"
-        " --published {input.published:q} {params.number} > {log:q} 2>&1"
+        " --published {input.published:q} {params.number} {params.left_out:q} > {log:q} 2>&1"
