@@ -127,7 +127,8 @@ def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -
         Columns scale, backbone, loss, benchmark, metric, ours, seeds (how many; 0 for what was not
         trained here), std (over the seeds, NaN for one), paper, difference (ours - paper, NaN where
         the paper has none), best (of the losses of a backbone at a scale), protocol; and of
-        weighted losses against their unweighted twins the columns of `tlw.statistics.differences`, NaN where there is no twin.
+        weighted losses against their unweighted twins the columns of
+        `tlw.statistics.differences`, NaN where there is no twin.
 
     Raises:
         ValueError: as `all_scores` does.
