@@ -35,8 +35,8 @@ test-all: $(VENV)/installed
 	pytest $(PYTEST) -m "not network and not slurm and not toy"
 
 lint: $(VENV)/installed
-	ruff check tlw tests workflow
-	ruff format --check tlw tests
+	ruff check tlw tests workflow benchmarks
+	ruff format --check tlw tests benchmarks
 	snakemake --lint --configfile config/toy.yaml
 
 # The stamp is made last, so an interrupted installation is done again.

@@ -1,0 +1,82 @@
+"""What is measured: cells of the paper's size, their batches, and the numerics that there are."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import skimage
+import torch
+from torch import Tensor
+
+from tlw.backbones import BACKBONES
+from tlw.config import Cell, Config, Recipe
+from tlw.images import crop_to_multiple, read_image, to_tensor
+from tlw.protocols import protocol
+from tlw.settings import PRESETS
+
+# Photographs that scikit-image ships; chelsea is the smallest, 300 x 451.
+PHOTOGRAPHS = ("astronaut", "coffee", "brick", "grass", "gravel", "chelsea")
+
+
+def add_options(found: argparse.ArgumentParser) -> None:
+    """The options that choose cells."""
+    found.add_argument("--size", type=int, help="side in hr pixels (default 336, quick 96)")
+    found.add_argument("--scale", dest="scales", type=int, nargs="+", default=[2, 4])
+    found.add_argument("--backbone", dest="backbones", nargs="+", default=list(BACKBONES))
+    found.add_argument("--preset", choices=list(PRESETS), default="paper")
+
+
+def size_of(options: argparse.Namespace) -> int:
+    """The side of a batch's images, in hr pixels."""
+    return options.size or (96 if options.quick else 336)
+
+
+def numerics() -> list[str]:
+    """The values that a recipe's `numerics` can have, "exact" first."""
+    field = Recipe.model_fields.get("numerics")
+    return ["exact"] if field is None else sorted(get_args(field.annotation))
+
+
+def cell(
+    backbone: str, scale: int, loss: str, *, preset: str = "paper", numerics: str = "exact",
+    size: int | None = None,
+) -> Cell:  # fmt: skip
+    """A cell of the paper's size; with a `size` it trains on crops, else on whole images."""
+    recipe = {"sampling": "whole", "epochs": 1}
+    if size is not None:
+        recipe = {"sampling": "crops", "size": size, "steps_per_epoch": 1000, "epochs": 1}
+    if "numerics" in Recipe.model_fields:
+        recipe["numerics"] = numerics
+    grid = {"title": "Benchmark", "train": ["photographs"], "recipe": "one", "preset": preset}
+    config = {
+        "results": "results/benchmarks",
+        "test": ["photographs"],
+        "grids": {"one": grid | {"backbones": [backbone], "scales": [scale], "losses": [loss]}},
+        "recipes": {"one": recipe},
+    }
+    return Config.parse(config, "benchmark").cells("one")[0]
+
+
+def photograph(name: str) -> Path:
+    """The file of one of `PHOTOGRAPHS`."""
+    return Path(skimage.__file__).parent / "data" / f"{name}.png"
+
+
+def batch(size: int, scale: int, *, name: str = "astronaut") -> tuple[Tensor, Tensor]:
+    """lr (1, 3, h, w) and hr (1, 3, size, size): the middle of a photograph, in [0, 1].
+
+    A size beyond the photograph's is filled up with its mirror image.
+    """
+    image = read_image(photograph(name))
+    short = [max(size - side, 0) for side in image.shape[:2]]
+    image = np.pad(image, [*((0, missing) for missing in short), (0, 0)], mode="symmetric")
+    top, left = ((side - size) // 2 for side in image.shape[:2])
+    hr = crop_to_multiple(image[top : top + size, left : left + size], scale)
+    lr = protocol("paper").downsample(hr, scale)
+    return to_tensor(lr)[None], to_tensor(hr)[None]
+
+
+def on(device: torch.device, *tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors on a device."""
+    return tuple(tensor.to(device) for tensor in tensors)

@@ -1,0 +1,104 @@
+"""Floating-point operations of a step and its parts, and how much of the machine's peak it reaches.
+
+Counted by torch (convolutions and matrix products, a multiply-add being two), not computed by hand.
+The peak is the best that large matrix products and convolutions reach in this same process.
+"""
+
+import argparse
+import statistics
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from cases import add_options, batch, cell, numerics, on, size_of
+from common import interleave, parser, print_table, start
+from plain import PlainTraining
+from torch.utils.flop_counter import FlopCounterMode
+
+from tlw.trainer import Run
+
+
+def flops(call: Callable[[], object]) -> int:
+    """What a call computes."""
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def peaks(device: torch.device, *, quick: bool, rounds: int) -> dict[str, float]:
+    """The most operations a second in each number format, of a matrix product or a convolution."""
+    side, pixels = (512, 64) if quick else (4096, 256)
+    calls = {}
+    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        square = torch.randn(side, side, device=device, dtype=dtype)
+        maps = torch.randn(1, 256, pixels, pixels, device=device, dtype=dtype)
+        kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
+        maps, kernel = (t.contiguous(memory_format=torch.channels_last) for t in (maps, kernel))
+        calls[f"{name} product"] = lambda square=square: square @ square
+        calls[f"{name} convolution"] = lambda x=maps, k=kernel: F.conv2d(x, k, padding=1)
+    times = interleave(calls, rounds=rounds)
+    speeds = {name: flops(calls[name]) / min(times[name]) for name in calls}
+    return {name: max(speeds[f"{name} product"], speeds[f"{name} convolution"])
+            for name in ("float32", "bf16")}  # fmt: skip
+
+
+def rows_of(options: argparse.Namespace, backbone: str, scale: int, peak: dict) -> list[list[str]]:
+    """Table rows: each step's operations, in passes of the network, and its shares of the peaks."""
+    lr, hr = on(options.device, *batch(size_of(options), scale))
+    steps, forward = {}, 0
+    for loss in ("l1-tlw", "l1"):
+        for kind in numerics():
+            ours = cell(backbone, scale, loss, preset=options.preset, numerics=kind)
+            run = Run(ours, options.device, options.judge_folder)
+            steps[f"{loss}, {kind}"] = lambda run=run: run.step(lr, hr)
+            forward = forward or flops(lambda run=run: run.net(lr))
+        plain = PlainTraining(ours, options.device, options.judge_folder)
+        steps[f"{loss}, plain reading"] = lambda plain=plain: plain.step(lr, hr)
+    counted = {name: flops(step) for name, step in steps.items()}
+    times = interleave(steps, rounds=options.rounds)
+    rows = []
+    for name, count in counted.items():
+        speed = count / statistics.median(times[name])
+        of_peak = [f"{speed / value:.1%}" for value in peak.values()]
+        rows.append([f"{backbone} x{scale}", name, f"{count / 1e9:.4g}", f"{count / forward:.3g}",
+                     *of_peak])  # fmt: skip
+    return rows
+
+
+def parts(options: argparse.Namespace, scale: int) -> list[list[str]]:
+    """Operations of one forward pass of each network, for the same hr."""
+    lr, hr = on(options.device, *batch(size_of(options), scale))
+    found = {}
+    for backbone in options.backbones:
+        ours = cell(backbone, scale, "l1-tlw", preset=options.preset)
+        run = Run(ours, options.device, options.judge_folder)
+        found[backbone] = flops(lambda run=run: run.net(lr))
+    found["weighting network"] = flops(lambda: run.loss.weight_net(hr, hr, 0.5))
+    found["judge, one image"] = flops(lambda: run.loss.judge.features(hr))
+    judge = found["judge, one image"]
+    return [
+        [f"{name} x{scale}" if name in options.backbones else name, f"{count / 1e9:.4g}",
+         f"{count / judge:.3g}"]
+        for name, count in found.items()
+    ]  # fmt: skip
+
+
+def main() -> None:
+    found = parser(__doc__, rounds=5)
+    add_options(found)
+    options = start(found)
+    size = size_of(options)
+    peak = peaks(options.device, quick=options.quick, rounds=options.rounds)
+    measured = ", ".join(f"{name} {value / 1e9:.4g} Gflop/s" for name, value in peak.items())
+    print(f"Peak, measured: {measured}\n")
+    for scale in options.scales:
+        print(f"One forward pass, {size} hr pixels\n")
+        print_table(["network", "Gflop", "in passes of the judge"], parts(options, scale))
+        rows = [row for b in options.backbones for row in rows_of(options, b, scale, peak)]
+        print(f"One step, {size} hr pixels, batch 1\n")
+        header = ["network", "step", "Gflop", "in forward passes of the network"]
+        print_table([*header, *(f"of the {name} peak" for name in peak)], rows)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""A training step of the package against a plain reading of Algorithm 1, and BasicSR's plain step.
+
+For each network and scale all contenders take turns. Before, in the same run, one step of ours and
+of the plain reading, from the same weights with the same noise, shows that they compute the same
+loss; where `exact` differs by more than 1e-4 the script stops.
+"""
+
+import argparse
+from collections.abc import Callable, Iterator
+from math import isnan, nan
+
+import torch
+from basicsr_like import NETWORKS, BasicTraining
+from cases import add_options, batch, cell, numerics, on, size_of
+from common import RATIO_HEADER, Comparison, interleave, parser, print_table, ratio_rows, start
+from plain import PlainTraining
+from torch import Tensor
+
+from tlw.trainer import Run
+
+TOLERANCE = 1e-4
+
+
+def twins(
+    options: argparse.Namespace, backbone: str, scale: int, loss: str, kind: str
+) -> tuple[Run, PlainTraining]:
+    """Our run of a cell in some numerics, and the plain reading of it, with the same weights."""
+    ours = cell(backbone, scale, loss, preset=options.preset, numerics=kind)
+    run = Run(ours, options.device, options.judge_folder)
+    plain = PlainTraining(
+        ours, options.device, options.judge_folder, prints_lpips=not options.without_lpips
+    )
+    plain.net.load_state_dict(run.plain_net.state_dict())
+    if plain.weighted:
+        plain.weight_net.load_state_dict(run.loss.weight_net.state_dict())
+    return run, plain
+
+
+def deviation(run: Run, plain: PlainTraining, lr: Tensor, hr: Tensor) -> float:
+    """The relative difference of the losses of one step each, with the same noise."""
+    losses = []
+    for contender in (run, plain):
+        contender.net.eval()  # two passes of HAT would drop different branches
+        torch.manual_seed(0)
+        losses.append(float(contender.step(lr, hr)))
+        contender.net.train()
+    return abs(losses[0] - losses[1]) / abs(losses[1])
+
+
+def contenders_of(
+    options: argparse.Namespace, backbone: str, scale: int, loss: str, lr: Tensor, hr: Tensor
+) -> Iterator[tuple[str, Callable[[], object], float]]:
+    """Name, step and deviation from the plain reading (nan: not asked), of all that is timed."""
+    for kind in numerics():
+        run, plain = twins(options, backbone, scale, loss, kind)
+        found = deviation(run, plain, lr, hr)
+        if kind == "exact":
+            if not found <= TOLERANCE:
+                raise SystemExit(f"{backbone} x{scale} {loss}: differs from the plain reading by "
+                                 f"{found:.2g}, more than {TOLERANCE:g}: not compared")  # fmt: skip
+            yield f"{loss}, plain reading", lambda plain=plain: plain.step(lr, hr), nan
+        yield f"{loss}, {kind}", lambda run=run: run.step(lr, hr), found
+    if loss == "l1" and backbone in NETWORKS:
+        usual = BasicTraining(backbone, scale, options.device)
+        yield "l1, as in BasicSR", lambda: usual.step(lr, hr), nan
+
+
+def comparisons(names: list[str]) -> Iterator[Comparison]:
+    """Ours with each baseline of its loss; and a weighted step with a plain one."""
+    for kind in numerics():
+        for loss in ("l1-tlw", "l1"):
+            for baseline in (f"{loss}, plain reading", f"{loss}, as in BasicSR"):
+                if baseline in names:
+                    yield f"{loss}, {kind}", baseline
+        if {f"l1, {kind}", f"l1-tlw, {kind}"} <= set(names):
+            yield f"l1, {kind}", f"l1-tlw, {kind}"
+
+
+def main() -> None:
+    found = parser(__doc__)
+    add_options(found)
+    found.add_argument("--loss", dest="losses", nargs="+", choices=["l1-tlw", "l1"],
+                       default=["l1-tlw", "l1"])  # fmt: skip
+    found.add_argument("--without-lpips", action="store_true",
+                       help="none in the plain reading that is only printed")  # fmt: skip
+    options = start(found)
+    size = size_of(options)
+    for scale in options.scales:
+        lr, hr = on(options.device, *batch(size, scale))
+        for backbone in options.backbones:
+            contenders = [
+                contender
+                for loss in options.losses
+                for contender in contenders_of(options, backbone, scale, loss, lr, hr)
+            ]
+            steps = {name: step for name, step, _ in contenders}
+            asked = "; ".join(f"{name}: {d:.1e}" for name, _, d in contenders if not isnan(d))
+            print(f"{backbone} x{scale}, {size} hr pixels, batch 1, preset {options.preset}")
+            print(f"(the loss differs from the plain reading's: {asked})\n")
+            times = interleave(steps, rounds=options.rounds)
+            print_table(RATIO_HEADER, ratio_rows(times, comparisons(list(steps))))
+
+
+if __name__ == "__main__":
+    main()
