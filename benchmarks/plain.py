@@ -15,10 +15,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tlw.config import Cell
-from tlw.fixed_sum import relaxed_bernoulli
+from tlw.fixed_sum import fixed_sum, relaxed_bernoulli
 from tlw.settings import TLWSettings
 from tlw.sr_net import build_network
-from tlw.weight_net import WeightNet
 from tlw.weights import judge_weights
 
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))  # VGG16's convolutions
@@ -62,6 +61,23 @@ class PlainLPIPS(nn.Module):
         return x / (x.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 
+class PlainWeightNet(nn.Module):
+    """The mean of the weights, (N, 3, H, W); loads the state of `tlw.weight_net.WeightNet`."""
+
+    def __init__(self, features: int, over: str) -> None:
+        super().__init__()
+        self.over = over
+        layers: list[nn.Module] = []
+        for channels, kernel in ((6, 7), (features, 5), (features, 3)):
+            layers.append(nn.Conv2d(channels, features, kernel, padding=kernel // 2))
+            layers.append(nn.BatchNorm2d(features))
+            layers.append(nn.ReLU())
+        self.layers = nn.Sequential(*layers, nn.Conv2d(features, 3, 3, padding=1), nn.Sigmoid())
+
+    def forward(self, hr: Tensor, sr: Tensor, k: float) -> Tensor:
+        return fixed_sum(self.layers(torch.cat([hr, sr], dim=1)), k, over=self.over)
+
+
 class PlainTraining:
     """A cell's network and, for a weighted loss, its weighting network, each with its Adam.
 
@@ -86,7 +102,7 @@ class PlainTraining:
         if self.weighted:
             bgr = s.channels == "bgr"
             self.judge = PlainLPIPS(judge_folder, calibrated=s.calibrated, bgr=bgr).to(device)
-            self.weight_net = WeightNet(features=s.features, over=s.fixed_sum_over).to(device)
+            self.weight_net = PlainWeightNet(s.features, s.fixed_sum_over).to(device)
             self.phi_adam = torch.optim.Adam(
                 self.weight_net.parameters(), lr=s.learning_rate, betas=s.betas
             )

@@ -217,7 +217,8 @@ class TLWLoss(nn.Module):
 
     def _sample(self, mean: Tensor) -> Tensor:
         s = self.settings
-        noise = torch.rand_like(mean)
+        # In the order of the shape, not of the memory: a seed has the same noise in any layout.
+        noise = torch.rand_like(mean.contiguous())
         return relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
 
     @torch.enable_grad()
