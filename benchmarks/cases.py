@@ -27,6 +27,12 @@ def add_options(found: argparse.ArgumentParser) -> None:
     found.add_argument("--preset", choices=list(PRESETS), default="paper")
 
 
+def add_losses(found: argparse.ArgumentParser) -> None:
+    """The option that chooses losses."""
+    losses = ["l1-tlw", "l1"]
+    found.add_argument("--loss", dest="losses", nargs="+", choices=losses, default=losses)
+
+
 def size_of(options: argparse.Namespace) -> int:
     """The side of a batch's images, in hr pixels."""
     return options.size or (96 if options.quick else 336)

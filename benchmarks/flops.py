@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from cases import add_options, batch, cell, numerics, on, size_of
+from cases import add_losses, add_options, batch, cell, numerics, on, size_of
 from common import interleave, parser, print_table, start
 from plain import PlainTraining
 from torch.utils.flop_counter import FlopCounterMode
@@ -46,7 +46,7 @@ def rows_of(options: argparse.Namespace, backbone: str, scale: int, peak: dict) 
     """Table rows: each step's operations, in passes of the network, and its shares of the peaks."""
     lr, hr = on(options.device, *batch(size_of(options), scale))
     steps, forward = {}, 0
-    for loss in ("l1-tlw", "l1"):
+    for loss in options.losses:
         for kind in numerics():
             ours = cell(backbone, scale, loss, preset=options.preset, numerics=kind)
             run = Run(ours, options.device, options.judge_folder)
@@ -86,6 +86,7 @@ def parts(options: argparse.Namespace, scale: int) -> list[list[str]]:
 def main() -> None:
     found = parser(__doc__, rounds=5)
     add_options(found)
+    add_losses(found)
     options = start(found)
     size = size_of(options)
     peak = peaks(options.device, quick=options.quick, rounds=options.rounds)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 
 import torch
-from cases import add_options, batch, cell, numerics, on, size_of
+from cases import add_losses, add_options, batch, cell, numerics, on, size_of
 from common import parser, print_table, start
 from plain import PlainTraining
 
@@ -50,6 +50,7 @@ def in_a_process(options: argparse.Namespace, **asked: object) -> float:
 def main() -> None:
     found = parser(__doc__)
     add_options(found)
+    add_losses(found)
     found.add_argument("--one", type=json.loads, help=argparse.SUPPRESS)
     asked = found.parse_args()
     if asked.one:
@@ -62,7 +63,7 @@ def main() -> None:
     rows = []
     for scale in options.scales:
         for backbone in options.backbones:
-            for loss in ("l1-tlw", "l1"):
+            for loss in options.losses:
                 case = {"backbone": backbone, "scale": scale, "loss": loss, "size": size}
                 peaks = {name: in_a_process(options, contender=name, **case)
                          for name in (*numerics(), PLAIN)}  # fmt: skip

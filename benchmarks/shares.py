@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from cases import add_options, cell, numerics, on, photograph, size_of
+from cases import add_losses, add_options, cell, numerics, on, photograph, size_of
 from common import parser, print_table, start, synchronize
 from torch import Tensor, nn
 
@@ -151,8 +151,7 @@ def crops_of(folder: Path, scale: int, *, workers: int | None = None) -> Pairs:
 def main() -> None:
     found = parser(__doc__)
     add_options(found)
-    found.add_argument("--loss", dest="losses", nargs="+", choices=["l1-tlw", "l1"],
-                       default=["l1-tlw", "l1"])  # fmt: skip
+    add_losses(found)
     options = start(found)
     size = size_of(options)
     with TemporaryDirectory() as folder:

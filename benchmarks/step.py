@@ -11,7 +11,7 @@ from math import isnan, nan
 
 import torch
 from basicsr_like import NETWORKS, BasicTraining
-from cases import add_options, batch, cell, numerics, on, size_of
+from cases import add_losses, add_options, batch, cell, numerics, on, size_of
 from common import RATIO_HEADER, Comparison, interleave, parser, print_table, ratio_rows, start
 from plain import PlainTraining
 from torch import Tensor
@@ -79,8 +79,7 @@ def comparisons(names: list[str]) -> Iterator[Comparison]:
 def main() -> None:
     found = parser(__doc__)
     add_options(found)
-    found.add_argument("--loss", dest="losses", nargs="+", choices=["l1-tlw", "l1"],
-                       default=["l1-tlw", "l1"])  # fmt: skip
+    add_losses(found)
     found.add_argument("--without-lpips", action="store_true",
                        help="none in the plain reading that is only printed")  # fmt: skip
     options = start(found)

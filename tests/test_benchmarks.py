@@ -140,8 +140,8 @@ SMALLEST = ("--backbone", "edsr", "--scale", "2", "--size", "32", "--rounds", "1
 CALLS = {
     "step": (*SMALLEST, "--preset", "authors-code"),
     "shares": SMALLEST,
-    "flops": SMALLEST,
-    "memory": SMALLEST,
+    "flops": (*SMALLEST, "--loss", "l1"),
+    "memory": (*SMALLEST, "--loss", "l1"),
     "numerics": (*SMALLEST, "--steps", "1", "--autocast"),
     "pairs": ("--scale", "2", "--rounds", "1"),
     "scoring": ("--size", "32", "--rounds", "1"),
