@@ -87,15 +87,15 @@ def crop_to_multiple(image: np.ndarray, multiple: int) -> np.ndarray:
 def to_tensor(image: np.ndarray) -> torch.Tensor:
     """(H, W, 3), uint8 or float in [0, 1], as a tensor float32 (3, H, W) in [0, 1].
 
-    A float image keeps its values: an unrounded lr may overshoot [0, 1] a little.
+    A float image keeps its values: an unrounded lr may overshoot [0, 1] a little. In memory the
+    channels stay last, which is the layout that the networks run in.
     """
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected an image (H, W, 3), found shape {image.shape}")
-    planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     if image.dtype == np.uint8:
-        return torch.from_numpy(planes).float() / 255
+        return torch.tensor(image).permute(2, 0, 1).float().div_(255)
     if np.issubdtype(image.dtype, np.floating):
-        return torch.from_numpy(planes.astype(np.float32))
+        return torch.tensor(image, dtype=torch.float32).permute(2, 0, 1)
     raise ValueError(f"expected an image of uint8 or floats in [0, 1], found {image.dtype}")
 
 
