@@ -99,6 +99,14 @@ class Recipe(Model):
                              f"found {self.batch}")  # fmt: skip
         return self
 
+    def check_processes(self, count: int) -> None:
+        """Raises ValueError when a batch cannot be dealt out to so many processes, one a GPU."""
+        if self.batch % count:
+            raise ValueError(
+                f"expected a number of GPUs that divides the recipe's batch of {self.batch}, "
+                f"found {count}"
+            )
+
 
 class Checkpoint(Model):
     """A checkpoint of the TLW authors, and the row of a table that it becomes."""

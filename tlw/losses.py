@@ -18,6 +18,7 @@ from tlw.fixed_sum import relaxed_bernoulli
 from tlw.images import from_signed, to_signed
 from tlw.init import init_weights
 from tlw.judge import Judge
+from tlw.parallel import drawn
 from tlw.schema import one_of
 from tlw.settings import Base, Numerics, PresetName, TLWSettings, loss_settings
 from tlw.weight_net import WeightNet
@@ -217,7 +218,7 @@ class TLWLoss(nn.Module):
 
     def _sample(self, mean: Tensor) -> Tensor:
         s = self.settings
-        noise = torch.rand_like(mean)
+        noise = drawn(torch.rand_like, mean)
         return relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
 
     @torch.enable_grad()
