@@ -29,9 +29,6 @@ CELLS = {
     "l1-udl authors-code, hat": toy_cell(
         "l1-udl", backbone=SMALL_HAT, recipe=EVEN, changes=SWITCH, preset="authors-code"
     ),
-    "l1-tlw authors-code, edsr": toy_cell(
-        "l1-tlw", backbone=SMALL_EDSR, recipe=EVEN, preset="authors-code"
-    ),
     "mse-tlw paper, hat, an odd tile": toy_cell("mse-tlw", backbone=SMALL_HAT, recipe=UNEVEN),
 }
 
