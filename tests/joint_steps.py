@@ -51,7 +51,11 @@ def trained(cell: Cell, pairs: Path) -> dict[str, torch.Tensor]:
     figures = parallel.mean({"loss": loss.detach(), **run.loss.last})
     parts = {"net": run.net, "loss": getattr(run.loss, "weight_net", nn.Identity())}
     state = {f"{part}.{k}": v for part, of in parts.items() for k, v in of.state_dict().items()}
-    return {key: value.detach().clone() for key, value in (state | figures).items()}
+    return {key: contiguous(value) for key, value in (state | figures).items()}
+
+
+def contiguous(value: torch.Tensor) -> torch.Tensor:
+    return value.detach().clone(memory_format=torch.contiguous_format)
 
 
 def main(pairs: Path, output: Path) -> None:

@@ -374,6 +374,14 @@ def test_a_loss_that_is_not_finite_ends_the_process_with_its_step_and_saves_noth
     assert last_step(tmp_path) == 0 and not (tmp_path / "weights.safetensors").exists()
 
 
+def test_weights_that_the_last_step_makes_infinite_are_not_saved(tmp_path, pairs):
+    backbone = {"path": "toys:Overflowing"}
+    cell = toy_cell(backbone=backbone, recipe=CROPS | {"epochs": 1, "steps_per_epoch": 1})
+    with pytest.raises(FloatingPointError, match=r"toy_x2_l1_seed0: net.factor of the network is"):
+        train_here(cell, pairs, tmp_path)
+    assert not (tmp_path / "weights.safetensors").exists()
+
+
 @pytest.mark.parametrize(
     ("options", "found"),
     [

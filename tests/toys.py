@@ -235,6 +235,17 @@ class Fragile(VDSR):
         return features * kept / 0.9 if self.training else features
 
 
+class Overflowing(nn.Module):
+    """A backbone whose loss is finite, but not its gradient."""
+
+    def __init__(self, *, scale: int) -> None:
+        super().__init__()
+        self.scale, self.factor = scale, nn.Parameter(torch.zeros(1))
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(lr + self.factor.sqrt(), scale_factor=self.scale)
+
+
 class Probe(nn.Module):
     """A backbone of one's own, enlarging by nearest neighbours, each channel with its own factor.
 
