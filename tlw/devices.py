@@ -27,6 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from tlw.launch import processes
+
 if TYPE_CHECKING:
     import torch
 
@@ -173,13 +175,15 @@ def pick_device(device: str) -> "torch.device":
     """The device of that name; "auto" is the first GPU, or the CPU where there is none.
 
     Raises:
-        ValueError: for one that cannot be used.
+        ValueError: for one that cannot be used, or one with a number for several processes.
     """
     import torch
 
+    if processes() > 1 and device.startswith("cuda:"):
+        raise ValueError(f"expected device cuda or auto for several GPUs, found {device!r}")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and "LOCAL_RANK" in os.environ:  # one of several processes, each has one
+    if device == "cuda" and processes() > 1:  # each has its own
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         found = torch.device(device)

@@ -1,8 +1,8 @@
-"""What a training asks a cluster for: time, memory, GPUs. No part of a cell.
+"""What a training asks for: time, memory, GPUs. No part of a cell.
 
-An entry is for a backbone, or for a backbone at one scale, `rcan_x2`. What it leaves open comes from
-the backbone's entry, then from the known network that it is made of, then from `ANY`. Only a
-scheduler reads it: without one, a training takes the time and memory that it takes.
+An entry is for a backbone, or for a backbone at one scale, `rcan_x2`. What it leaves open comes
+from the backbone's entry, then from the known network that it is made of, then from `ANY`. Time
+and memory are for a scheduler, GPUs also where there is none: a network is trained on all of them.
 """
 
 from collections.abc import Mapping
@@ -22,7 +22,8 @@ class Request(Model):
         default=None, description="main memory in MB; twice as much at a second attempt, and so on"
     )
     gpu: NonNegativeInt | None = Field(
-        default=None, description="GPUs; none are asked for when the config's device is cpu"
+        default=None,
+        description="GPUs that a network is trained on together; none when the device is cpu",
     )
 
 

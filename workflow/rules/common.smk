@@ -9,7 +9,6 @@ from snakemake.logging import logger
 from tlw.config import Config
 from tlw.protocols import PROTOCOLS
 from tlw.registry import load_registry, not_at_hand
-from tlw.resources import request_for
 from tlw.schema import at
 from tlw.settings import TLWSettings
 
@@ -61,14 +60,7 @@ def cell_of(wildcards):
 
 def asked(wildcards, attempt):
     """What a cell's training asks a cluster for: more time and memory with each attempt."""
-    cell = cell_of(wildcards)
-    request = request_for(
-        SETTINGS.resources,
-        cell.backbone_name,
-        cell.backbone.path,
-        cell.scale,
-        device=SETTINGS.device,
-    )
+    request = SETTINGS.request(cell_of(wildcards))
     return request | {key: request[key] * attempt for key in ("runtime", "mem_mb")}
 
 

@@ -42,8 +42,11 @@ rule train:
     params:
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
         judge=lambda wildcards, input: [f"--judge-folder={os.path.dirname(x)}" for x in input.judge],
-        device=SETTINGS.device,
-        seconds=SETTINGS.checkpoint_seconds,
+        # Of resources or threads, so that a change of what no result depends on reruns nothing.
+        device=lambda wildcards, threads: SETTINGS.device,
+        seconds=lambda wildcards, threads: SETTINGS.checkpoint_seconds,
+        gpus=lambda wildcards, resources: max(1, resources.gpu),
+        share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
     threads: SETTINGS.threads
     resources:
         runtime=lambda wildcards, attempt: asked(wildcards, attempt)["runtime"],
@@ -54,4 +57,5 @@ rule train:
         # with it, before there is a checkpoint
         "exec tlw train {input.cell:q} {params.pairs:q} {params.judge:q}"
         " --device {params.device:q} --threads {threads} --checkpoint-seconds {params.seconds}"
+        " --gpus {params.gpus} --cells-per-gpu {params.share}"
         " > {log:q} 2>&1"
