@@ -20,11 +20,14 @@ from tlw.sampling import Batches, noise_seed, training_sets
 from tlw.trainer import Run
 
 CPU = torch.device("cpu")
+# Two blocks, of which the second is dropped now and then.
+DEEP = {**SMALL_HAT["arguments"], "depths": [2], "drop_path": 0.4}
+HAT = SMALL_HAT | {"arguments": DEEP}
 EVEN = CROPS | {"batch": 4, "steps_per_epoch": 2, "augment": True}
 UNEVEN = {"sampling": "tiles", "size": 32, "batch": 2, "epochs": 2}  # of three tiles
 SWITCH = {"l1-udl": {"esu_epochs": 1}}
 CELLS = {
-    "l1, hat": toy_cell("l1", backbone=SMALL_HAT, recipe=EVEN),
+    "l1, hat": toy_cell("l1", backbone=HAT, recipe=EVEN),
     "l1-udl paper, edsr": toy_cell("l1-udl", backbone=SMALL_EDSR, recipe=EVEN, changes=SWITCH),
     "l1-udl authors-code, hat": toy_cell(
         "l1-udl", backbone=SMALL_HAT, recipe=EVEN, changes=SWITCH, preset="authors-code"
