@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from tlw.devices import pick_device
 from tlw.provenance import commit, device_name
-from tlw.trainer import pick_device
 
 Times = dict[str, list[float]]
 Comparison = tuple[str, str]  # a contender, and the one that it is compared with

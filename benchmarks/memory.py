@@ -15,7 +15,8 @@ from cases import add_losses, add_options, batch, cell, numerics, on, size_of
 from common import parser, print_table, start
 from plain import PlainTraining
 
-from tlw.trainer import Run, pick_device
+from tlw.devices import pick_device
+from tlw.trainer import Run
 
 PLAIN = "plain reading"
 

@@ -185,6 +185,8 @@ def test_a_changed_setting_changes_the_cells_that_it_touches_and_no_others(place
         ("device", "cuda"),
         ("threads", 2),
         ("checkpoint_seconds", 7),
+        ("cells_per_gpu", 2),
+        ("resources", {"vdsr": {"mem_mb": 4000}}),
         ("test", ["Set14"]),
         ("grids/table/title", "Another title"),
         ("backbones/edsr/arguments", {"blocks": 1, "features": 8}),  # in another order
@@ -260,6 +262,7 @@ MISTAKES = [
     ("grids/table", ["vdsr"], "config: grids.table: expected keys and values, found ['vdsr']"),
     ("grids/table/losses", "l1", "grids.table.losses: expected a valid tuple, found 'l1'"),
     ("results", 3, "config: results: expected a valid string, found 3"),
+    ("resources", {"vdsr": {"gpu": 5}}, "vdsr_x2: gpu: expected a number of GPUs that divides"),
     ("threads", "many", "config: threads: expected a valid integer, unable to parse string"),
     # names that would spoil the folders' names
     ("grids/a_b", SMALL["grids"]["table"], "config: grids.a_b: expected a name of letters, digits"),

@@ -34,11 +34,12 @@ from toys import (
 
 from tlw.checkpoint import Checkpoints
 from tlw.config import Cell
+from tlw.devices import pick_device
 from tlw.metrics import psnr_y
 from tlw.pairs import Pairs
 from tlw.protocols import protocol
 from tlw.sr_net import load_network, super_resolve
-from tlw.trainer import Run, pick_device, train
+from tlw.trainer import Run, train
 
 # Three epochs, so that the UDL's step changes in the middle.
 THREE_EPOCHS = CROPS | {"epochs": 3, "steps_per_epoch": 2, "augment": True}
@@ -70,7 +71,7 @@ def assert_same_results(one: Path, other: Path) -> None:
     assert curve(one / "training.csv") == curve(other / "training.csv")
     for folder in (one, other):
         assert not (folder / "checkpoints").exists()
-        assert not list(folder.glob(".*"))
+        assert not list(folder.glob(".*.part"))
 
 
 def last_step(folder: Path) -> int:
@@ -93,7 +94,9 @@ def test_a_finished_training_leaves_weights_curve_board_and_record(tmp_path, pai
     cell = toy_cell("mse", backbone=SMALL_EDSR)
     folder = train_here(cell, pairs, tmp_path / "cell")
     names = {path.name for path in folder.iterdir()}
-    assert names == {"weights.safetensors", "training.csv", "tensorboard", "record.json"}
+    assert names == {
+        *("weights.safetensors", "training.csv", "tensorboard", "record.json", ".lock")
+    }
     record = json.loads((folder / "record.json").read_text())
     assert record["cell"] == "toy_x2_mse_seed0" and record["digest"] == cell.digest
     assert record["steps"] == 6 and record["numerics"] == "exact"
@@ -369,6 +372,14 @@ def test_a_loss_that_is_not_finite_ends_the_process_with_its_step_and_saves_noth
     assert re.search(r"tlw: error: toy_x2_l1_seed0: the loss of step [23] \(epoch 0\) is (nan|inf)",
                      ended.stderr)  # fmt: skip
     assert last_step(tmp_path) == 0 and not (tmp_path / "weights.safetensors").exists()
+
+
+def test_weights_that_the_last_step_makes_infinite_are_not_saved(tmp_path, pairs):
+    backbone = {"path": "toys:Overflowing"}
+    cell = toy_cell(backbone=backbone, recipe=CROPS | {"epochs": 1, "steps_per_epoch": 1})
+    with pytest.raises(FloatingPointError, match=r"toy_x2_l1_seed0: net.factor of the network is"):
+        train_here(cell, pairs, tmp_path)
+    assert not (tmp_path / "weights.safetensors").exists()
 
 
 @pytest.mark.parametrize(

@@ -65,7 +65,7 @@ def changed(config: str, tmp_path: Path, change) -> str:
 
 
 def test_the_papers_grid_is_36_cells_and_3(clone):
-    output = snakemake("-n", folder=clone)
+    output = snakemake("-n", "--cores", "16", "--resources", "gpu=4", folder=clone)
     cells = planned(output, "train")
     assert "Left out of the tables: the image set Manga109" in output
     assert len([c for c in cells if c.startswith("table1/")]) == 36
@@ -204,7 +204,9 @@ def test_a_killed_workflow_goes_on_and_ends_with_the_same_weights(clone):
     assert len(planned(output, "train")) == 1
     assert "starts at step 0" in (clone / CELL / "logs" / "train.log").read_text()
     assert (clone / CELL / "weights.safetensors").read_bytes() == resumed
-    assert "Nothing to be done" in snakemake(*words, folder=clone)
+    otherwise = ("checkpoint_seconds=7", "threads=2", "device=auto", "cells_per_gpu=2")
+    for how in ((), ("--config", *otherwise)):
+        assert "Nothing to be done" in snakemake(*words, *how, folder=clone)
 
 
 # --- rows that were not trained here ----------------------------------------------------------

@@ -25,6 +25,7 @@ from tlw.backbones.vdsr import VDSR
 from tlw.config import Cell, Config
 from tlw.images import write_image
 from tlw.pairs import write_pairs
+from tlw.parallel import drawn
 from tlw.protocols import protocol as protocol_named
 
 SMALL_VDSR = {"path": "vdsr", "arguments": {"features": 4, "layers": 1}}
@@ -216,7 +217,8 @@ class Fragile(VDSR):
     """VDSR that can send its own process a signal in the middle of a step, to see what is left.
 
     `TOYS_SIGNAL`, such as "SIGKILL@5", says which signal and at which look at a batch, counted from
-    this process's start. Its dropout draws random numbers, which no interruption may change.
+    this process's start; of several processes it is the one that `TOYS_RANK` names, or the first.
+    Its dropout draws random numbers, which no interruption may change.
     """
 
     looks = 0
@@ -225,9 +227,23 @@ class Fragile(VDSR):
         if self.head.weight.requires_grad:  # not the frozen copy in which the UDL loss looks, too
             self.looks += 1
             name, _, look = os.environ.get("TOYS_SIGNAL", "").partition("@")
-            if look == str(self.looks):
+            mine = os.environ.get("RANK", "0") == os.environ.get("TOYS_RANK", "0")
+            if look == str(self.looks) and mine:
                 os.kill(os.getpid(), signal.Signals[name])
-        return F.dropout(super().features(lr), 0.1, self.training)
+        features = super().features(lr)
+        kept = drawn(lambda new: new.bernoulli_(0.9), torch.empty_like(features))
+        return features * kept / 0.9 if self.training else features
+
+
+class Overflowing(nn.Module):
+    """A backbone whose loss is finite, but not its gradient."""
+
+    def __init__(self, *, scale: int) -> None:
+        super().__init__()
+        self.scale, self.factor = scale, nn.Parameter(torch.zeros(1))
+
+    def forward(self, lr: torch.Tensor) -> torch.Tensor:
+        return F.interpolate(lr + self.factor.sqrt(), scale_factor=self.scale)
 
 
 class Probe(nn.Module):

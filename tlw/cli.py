@@ -6,6 +6,7 @@ What a verb needs is imported inside it, so that help and mistakes come before t
 import logging
 import signal
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -32,6 +33,9 @@ JudgeFolder = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto: a GPU if there is one.")]
+CellsPerGpu = Annotated[
+    int, typer.Option(help="Jobs that may have a GPU at the same time, if all say so.", min=1)
+]
 Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1, show_default="all")]
 PairsFiles = Annotated[list[Path], typer.Option("--pairs", help="Pairs file; repeatable.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
@@ -146,23 +150,34 @@ def train(
     threads: Threads = None,
     workers: Annotated[int, typer.Option(help="Processes that read images ahead.", min=0)] = 0,
     checkpoint_seconds: Annotated[float, typer.Option(help="Between checkpoints.", min=0)] = 300,
+    gpus: Annotated[int, typer.Option(help="Processes that share each batch.", min=1)] = 1,
+    cells_per_gpu: CellsPerGpu = 1,
+    patience: Annotated[
+        float, typer.Option(help="Seconds to wait for another training in the folder.", min=0)
+    ] = 150,
 ) -> None:
     """Trains a cell, or goes on with it from its last checkpoint."""
+    from tlw import launch
     from tlw.config import read_cell
 
     settings = read_cell(cell)  # before torch is imported
-    _set_threads(threads)
-    from tlw.trainer import train as train_cell
+    settings.recipe.check_processes(gpus)
+    with _claimed(device, gpus, cells_per_gpu) as locks:
+        if gpus > 1 and launch.processes() == 1:
+            sys.exit(launch.launch(sys.argv[1:], gpus, keep_open=locks))
+        _set_threads(threads and max(1, threads // launch.processes()))
+        from tlw.trainer import train as train_cell
 
-    train_cell(
-        settings,
-        pairs,
-        folder or cell.parent,
-        judge_folder=judge_folder,
-        device=device,
-        workers=workers,
-        checkpoint_seconds=checkpoint_seconds,
-    )
+        train_cell(
+            settings,
+            pairs,
+            folder or cell.parent,
+            judge_folder=judge_folder,
+            device=device,
+            workers=workers,
+            checkpoint_seconds=checkpoint_seconds,
+            patience=patience,
+        )
 
 
 @app.command()
@@ -174,17 +189,19 @@ def evaluate(
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
+    cells_per_gpu: CellsPerGpu = 1,
 ) -> None:
     """Scores a trained or imported network, or bicubic upsampling, on benchmarks."""
     _set_threads(threads)
+    from tlw.devices import pick_device
     from tlw.evaluate import evaluate_bicubic, evaluate_cell
-    from tlw.trainer import pick_device
 
-    options = {"device": str(pick_device(device)), "judge_folder": judge_folder}
-    if weights == "bicubic":
-        evaluate_bicubic(pairs, output, **options)
-    else:
-        evaluate_cell(Path(weights), pairs, output, tile=tile, **options)
+    with _claimed(device, 1, cells_per_gpu):
+        options = {"device": str(pick_device(device)), "judge_folder": judge_folder}
+        if weights == "bicubic":
+            evaluate_bicubic(pairs, output, **options)
+        else:
+            evaluate_cell(Path(weights), pairs, output, tile=tile, **options)
 
 
 @app.command("import")
@@ -237,8 +254,8 @@ def score(
 
     rules = protocol_named(protocol)
     _set_threads(threads)
+    from tlw.devices import pick_device
     from tlw.score import score_images, write_row
-    from tlw.trainer import pick_device
 
     options = {"scale": scale, "protocol": rules, "suffix": suffix, "judge_folder": judge_folder}
     scores = score_images(sr, hr, **options, device=str(pick_device(device)))
@@ -316,7 +333,7 @@ def upscale(
 ) -> None:
     """Enlarges images by a trained cell: any size, 8 or 16 bits, alpha and grey kept."""
     _set_threads(threads)
-    from tlw.trainer import pick_device
+    from tlw.devices import pick_device
     from tlw.upscale import upscale_images
 
     upscale_images(images, weights, output, device=pick_device(device), tile=tile, overlap=overlap)
@@ -330,6 +347,15 @@ def schema() -> None:
     from tlw.config import Config
 
     print(json.dumps(Config.model_json_schema(), indent=2))  # noqa: T201
+
+
+def _claimed(device: str, count: int, share: int) -> AbstractContextManager[list[int]]:
+    """GPUs of its own for a job, unless its device has a number, or who started it chose them."""
+    from tlw import devices, launch
+
+    if device not in ("auto", "cuda") or launch.processes() > 1:
+        return nullcontext([])
+    return devices.claimed(count, share=share)
 
 
 def _set_threads(threads: int | None) -> None:

@@ -8,7 +8,7 @@ place for weights that were not trained here. No torch in here, see `tlw.schema`
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from tlw.backbones import BACKBONES, check
+from tlw.resources import Request, request_for
 from tlw.schema import Arguments, Model, Name, at, one_of
 from tlw.settings import (
     LOSSES,
@@ -99,6 +100,14 @@ class Recipe(Model):
                              f"found {self.batch}")  # fmt: skip
         return self
 
+    def check_processes(self, count: int) -> None:
+        """Raises ValueError when a batch cannot be dealt out to so many processes, one a GPU."""
+        if self.batch % count:
+            raise ValueError(
+                f"expected a number of GPUs that divides the recipe's batch of {self.batch}, "
+                f"found {count}"
+            )
+
 
 class Checkpoint(Model):
     """A checkpoint of the TLW authors, and the row of a table that it becomes."""
@@ -158,6 +167,9 @@ class Config(Model):
     device: str = Field(
         default="auto", description="cpu, cuda, cuda:1; auto: a GPU if there is one"
     )
+    cells_per_gpu: PositiveInt = Field(
+        default=1, description="jobs that may have a GPU at the same time"
+    )
     threads: PositiveInt = Field(default=4, description="CPU threads of a job")
     checkpoint_seconds: NonNegativeFloat = Field(
         default=300, description="seconds between a training's checkpoints"
@@ -169,6 +181,9 @@ class Config(Model):
     )
     losses: dict[Name, dict[str, Any]] = Field(
         default={}, description="changed settings of the known losses, or losses of your own"
+    )
+    resources: dict[str, Request] = Field(
+        default={}, description="what a training asks a cluster for, by backbone or backbone_xS"
     )
 
     @model_validator(mode="after")
@@ -186,8 +201,19 @@ class Config(Model):
                 _require(known["recipe"], [grid.recipe], "recipe")
                 _require(known["backbones"], grid.backbones, "backbones")
                 _require(known["losses"], grid.losses, "losses")
-                self.cells(name)  # each says itself what does not fit together
+                for cell in self.cells(name):  # each says itself what does not fit together
+                    with at(f"resources of {cell.backbone_name}_x{cell.scale}: gpu"):
+                        cell.recipe.check_processes(max(1, self.request(cell)["gpu"]))
+        with at("resources"):
+            names = known["backbones"]
+            scaled = {f"{name}_x{scale}": None for name in names for scale in get_args(Scale)}
+            _require({**names, **scaled}, self.resources, "entry")
         return self
+
+    def request(self, cell: "Cell") -> dict[str, int]:
+        """What a cell's training asks for, see `tlw.resources`."""
+        names = cell.backbone_name, cell.backbone.path, cell.scale
+        return request_for(self.resources, *names, device=self.device)
 
     def cells(self, grid_name: str) -> list["Cell"]:
         """The resolved cells of one grid, in the order of its lists."""

@@ -18,6 +18,7 @@ from tlw.fixed_sum import relaxed_bernoulli
 from tlw.images import from_signed, to_signed
 from tlw.init import init_weights
 from tlw.judge import Judge
+from tlw.parallel import drawn
 from tlw.schema import one_of
 from tlw.settings import Base, Numerics, PresetName, TLWSettings, loss_settings
 from tlw.weight_net import WeightNet
@@ -218,7 +219,7 @@ class TLWLoss(nn.Module):
     def _sample(self, mean: Tensor) -> Tensor:
         s = self.settings
         # In the order of the shape, not of the memory: a seed has the same noise in any layout.
-        noise = torch.rand_like(mean.contiguous())
+        noise = drawn(torch.rand_like, mean.contiguous())
         return relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
 
     @torch.enable_grad()

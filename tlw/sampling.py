@@ -6,14 +6,16 @@ all losses of a cell group see the same batches in the same order, as the paper 
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tlw.config import Recipe
+from tlw.config import Cell, Recipe
 from tlw.pairs import Pairs
+from tlw.protocols import protocol
 
 _ORDER, _CROP, _NOISE = range(3)  # independent streams of random numbers
 
@@ -21,6 +23,42 @@ _ORDER, _CROP, _NOISE = range(3)  # independent streams of random numbers
 def noise_seed(seed: int, step: int) -> int:
     """The seed of all random numbers drawn by networks and losses in a step."""
     return int(np.random.SeedSequence([seed, _NOISE, step]).generate_state(1)[0])
+
+
+def training_sets(cell: Cell, paths: Sequence[Path]) -> list[Pairs]:
+    """The cell's training sets in its own order, from pairs files in any."""
+    found: dict[str, Pairs] = {}
+    for path in paths:
+        pairs = Pairs(path, scale=cell.scale)
+        _refuse_other_pairs(pairs, cell)
+        if pairs.image_set in found:
+            raise ValueError(
+                f"{path}: pairs of {pairs.image_set} are given already, by "
+                f"{found[pairs.image_set].path}; name one of the two"
+            )
+        found[pairs.image_set] = pairs
+    missing = [name for name in cell.train if name not in found]
+    if missing:
+        raise ValueError(
+            f"{cell.name} trains on {', '.join(cell.train)}: no pairs of {', '.join(missing)} "
+            "are given; name their files, too"
+        )
+    return [found[name] for name in cell.train]
+
+
+def _refuse_other_pairs(pairs: Pairs, cell: Cell) -> None:
+    expected = (cell.protocol, "train")
+    if pairs.image_set not in cell.train or (pairs.protocol.name, pairs.use) != expected:
+        raise ValueError(
+            f"{pairs.path}: expected pairs for training of one of {', '.join(cell.train)}, "
+            f"protocol {cell.protocol}; found {pairs.image_set}, protocol {pairs.protocol.name}, "
+            f"for use in {pairs.use}; name the right file"
+        )
+    if pairs.protocol != protocol(cell.protocol):
+        raise ValueError(
+            f"{pairs.path}: its protocol {cell.protocol} has other values than this version's; "
+            "delete the file and build it again"
+        )
 
 
 class Batches(Dataset):

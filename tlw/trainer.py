@@ -7,10 +7,9 @@ number of threads, with the same weights bit by bit as one that was never killed
 
 import json
 import logging
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,21 +19,22 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from tlw import lookup
+from tlw import launch, lookup, parallel
 from tlw.backbones import count_parameters
 from tlw.checkpoint import Checkpoints
 from tlw.config import Cell
+from tlw.devices import pick_device
 from tlw.files import written_aside
 from tlw.init import init_weights
+from tlw.locks import Lock, only_one
 from tlw.losses import PixelLoss, TLWLoss
 from tlw.numerics import HALF
-from tlw.pairs import Pairs
-from tlw.protocols import protocol
 from tlw.provenance import commit, device_name, versions
-from tlw.sampling import Batches, noise_seed
+from tlw.sampling import Batches, noise_seed, training_sets
 from tlw.settings import LossSettings, Numerics, PixelSettings, TLWSettings, UDLSettings
 from tlw.sr_net import build_network, save_network
-from tlw.training_log import TrainingLog
+from tlw.stopping import leave_signals_to_the_parent, stop_signal
+from tlw.training_log import NoLog, TrainingLog
 from tlw.udl import UDLLoss, WithUncertainty
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,11 @@ def train(
     device: str = "auto",
     workers: int = 0,
     checkpoint_seconds: float = 300.0,
+    patience: float = 150.0,
 ) -> None:
     """Trains a cell, or goes on with it, and leaves the results in its folder.
+
+    In a process that was started as one of several, see `tlw.launch`, it trains with the others.
 
     Args:
         cell: what to train.
@@ -61,51 +64,68 @@ def train(
         device: "cpu", "cuda", "cuda:1", or "auto", the first GPU if there is one.
         workers: processes that read images ahead; 0 reads in this one.
         checkpoint_seconds: time between checkpoints.
+        patience: seconds to wait for another training in this folder to end.
 
     Raises:
-        ValueError: for pairs that are not the cell's, or a checkpoint of another config or of
-            other images.
-        FloatingPointError: when a loss is not finite.
-        OSError: naming the file that could not be written, as on a full disk.
+        ValueError: for pairs that are not the cell's, a checkpoint of another config or of other
+            images, or a batch that cannot be dealt out to several processes.
+        FloatingPointError: when a loss or a weight is not finite.
+        OSError: naming the file that could not be written, as on a full disk, or the process that
+            trains in this folder (TimeoutError).
         SystemExit: with 128 + the signal, after a checkpoint, on SIGTERM or SIGINT.
     """
+    cell.recipe.check_processes(launch.processes())
     folder, device = Path(folder), pick_device(device)
-    batches = Batches(_sets_of(cell, pairs), cell.recipe, cell.seed)
-    run = Run(cell, device, judge_folder)
-    images = {f"pairs of {pairs.image_set}": pairs.digest() for pairs in batches.sets}
-    belongs_to = {"cell": cell.name, "config": cell.digest, **images}
-    checkpoints = Checkpoints(folder / "checkpoints", belongs_to)
-    state = checkpoints.load()
-    start = run.resume(state) if state else 0
-    log.info("%s: %s at step %d of %d, on %s", cell.name, "goes on" if start else "starts", start,
-             len(batches), device)  # fmt: skip
-    loader = DataLoader(
-        batches, batch_size=None, sampler=range(start, len(batches)), num_workers=workers,
-        pin_memory=device.type == "cuda", worker_init_fn=_leave_signals_to_the_parent,
-    )  # fmt: skip
+    batches = Batches(training_sets(cell, pairs), cell.recipe, cell.seed)
+    with parallel.joined(device), _first_ones_lock(folder, patience) as lock:
+        images = {f"pairs of {pairs.image_set}": pairs.digest() for pairs in batches.sets}
+        belongs_to = {"cell": cell.name, "config": cell.digest, **images}
+        checkpoints = Checkpoints(folder / "checkpoints", belongs_to)
+        with parallel.first_one_first():
+            run = Run(cell, device, judge_folder)
+            state = checkpoints.load()
+        start = run.resume(state) if state else 0
+        loader = DataLoader(
+            batches, batch_size=None, sampler=range(start, len(batches)), num_workers=workers,
+            pin_memory=device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
+        )  # fmt: skip
+        if lock:  # the first process, which alone writes
+            log.info("%s: %s at step %d of %d, on %s", cell.name, "goes on" if start else "starts",
+                     start, len(batches), _where(device))  # fmt: skip
+            journal = TrainingLog(folder, cell, batches, start, state and state["log"])
+        else:
+            journal = NoLog()
 
-    with TrainingLog(folder, cell, batches, start, state and state["log"]) as journal, \
-            logging_redirect_tqdm(), _stop_signal() as stop:  # fmt: skip
-        saved = time.monotonic()
-        for step, (lr, hr) in enumerate(journal.timed(loader), start):
-            epoch, first = divmod(step, batches.steps_per_epoch)
-            if step == start or first == 0:
-                run.start_epoch(epoch)
-            torch.manual_seed(noise_seed(cell.seed, step))
-            loss = run.step(lr.to(device, non_blocking=True), hr.to(device, non_blocking=True))
-            journal.add(step, epoch, loss, getattr(run.loss, "last", {}), images=len(lr))
-            if stop or time.monotonic() - saved >= checkpoint_seconds:
-                journal.check()
-                checkpoints.save(step + 1, {**run.state(), "log": journal.state()})
-                saved = time.monotonic()
+        stop, saved = 0, time.monotonic()
+        with journal, logging_redirect_tqdm(), stop_signal() as received:
+            for step, (lr, hr) in enumerate(journal.timed(loader), start):
+                epoch, place = divmod(step, batches.steps_per_epoch)
+                if step == start or place == 0:
+                    run.start_epoch(epoch)
+                torch.manual_seed(noise_seed(cell.seed, step))
+                mine = parallel.deal(len(lr))
+                loss = run.step(*(x[mine].to(device, non_blocking=True) for x in (lr, hr)))
+                figures = parallel.mean({"loss": loss, **getattr(run.loss, "last", {})})
+                stop = parallel.highest(max(received, default=0))
+                if lock:
+                    lock.check()
+                    journal.add(step, epoch, figures.pop("loss"), figures, images=len(lr))
+                    if stop or time.monotonic() - saved >= checkpoint_seconds:
+                        journal.check()
+                        run.check(cell.name)
+                        checkpoints.save(step + 1, {**run.state(), "log": journal.state()})
+                        saved = time.monotonic()
                 if stop:
-                    log.warning("%s: stopped by a signal after step %d, saved", cell.name, step + 1)
-                    raise SystemExit(128 + stop[0])
-
-    save_network(folder / "weights.safetensors", run.plain_net, cell)
-    journal.finish()
-    _write_record(folder / "record.json", cell, run, batches, journal.seconds)
-    checkpoints.clear()
+                    break
+        if lock and not stop:
+            run.check(cell.name)
+            save_network(folder / "weights.safetensors", run.plain_net, cell)
+            journal.finish()
+            _write_record(folder / "record.json", cell, run, batches, journal.seconds)
+            checkpoints.clear()
+    if stop:
+        log.warning("%s: stopped by a signal after step %d, saved", cell.name, step + 1)
+        raise SystemExit(128 + stop)
 
 
 class Run:
@@ -131,6 +151,8 @@ class Run:
         self.optimizer = torch.optim.Adam(
             self.net.parameters(), lr=cell.recipe.learning_rate, betas=cell.recipe.betas
         )
+        optimizers = [self.optimizer, getattr(self.loss, "optimizer", None)]
+        parallel.put_together([self.net, self.loss], filter(None, optimizers))
 
     def start_epoch(self, epoch: int) -> None:
         """Sets what follows the epoch: k, or the UDL's step."""
@@ -150,6 +172,16 @@ class Run:
         self.optimizer.step()
         return loss.detach()
 
+    def check(self, name: str) -> None:
+        """Raises FloatingPointError, with the cell's name, for a weight that is not finite."""
+        for key, value in self.net.state_dict().items():
+            if not value.isfinite().all():
+                raise FloatingPointError(
+                    f"{name}: {key} of the network is not finite after the last step: training "
+                    "stopped, nothing of it was written. A lower learning_rate, or numerics "
+                    "exact, may help"
+                )
+
     def state(self) -> dict[str, Any]:
         """All of it, as tensors and plain values."""
         return {
@@ -168,6 +200,16 @@ class Run:
         return state["step"]
 
 
+def _first_ones_lock(folder: Path, patience: float) -> AbstractContextManager[Lock | None]:
+    """The lock of a cell's folder, in the first of several processes; None in the others."""
+    is_first = parallel.rank() == 0
+    return only_one(folder / ".lock", patience=patience) if is_first else nullcontext()
+
+
+def _where(device: torch.device) -> str:
+    return str(device) if parallel.size() == 1 else f"{parallel.size()} times {device.type}"
+
+
 def _build_loss(settings: LossSettings, judge_folder: Path | None, numerics: Numerics) -> nn.Module:
     changes = settings.model_dump(exclude={"kind", "base"})
     if isinstance(settings, PixelSettings):
@@ -177,79 +219,6 @@ def _build_loss(settings: LossSettings, judge_folder: Path | None, numerics: Num
     if isinstance(settings, UDLSettings):
         return UDLLoss(**changes)
     return lookup.locate(settings.path, f"'{settings.path}'")(**settings.arguments)
-
-
-def pick_device(device: str) -> torch.device:
-    """The device of that name; "auto" is the first GPU, or the CPU where there is none."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        found = torch.device(device)
-        torch.zeros(1, device=found).item()  # "meta" has no values
-    except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
-        reason = str(error).splitlines()[0]
-        raise ValueError(f"device {device!r} cannot be used: {reason}; try 'cpu'") from None
-    return found
-
-
-def _sets_of(cell: Cell, paths: Sequence[Path]) -> list[Pairs]:
-    """The cell's training sets in its own order, from pairs files in any."""
-    found: dict[str, Pairs] = {}
-    for path in paths:
-        pairs = Pairs(path, scale=cell.scale)
-        _refuse_other_pairs(pairs, cell)
-        if pairs.image_set in found:
-            raise ValueError(
-                f"{path}: pairs of {pairs.image_set} are given already, by "
-                f"{found[pairs.image_set].path}; name one of the two"
-            )
-        found[pairs.image_set] = pairs
-    missing = [name for name in cell.train if name not in found]
-    if missing:
-        raise ValueError(
-            f"{cell.name} trains on {', '.join(cell.train)}: no pairs of {', '.join(missing)} "
-            "are given; name their files, too"
-        )
-    return [found[name] for name in cell.train]
-
-
-def _refuse_other_pairs(pairs: Pairs, cell: Cell) -> None:
-    expected = (cell.protocol, "train")
-    if pairs.image_set not in cell.train or (pairs.protocol.name, pairs.use) != expected:
-        raise ValueError(
-            f"{pairs.path}: expected pairs for training of one of {', '.join(cell.train)}, "
-            f"protocol {cell.protocol}; found {pairs.image_set}, protocol {pairs.protocol.name}, "
-            f"for use in {pairs.use}; name the right file"
-        )
-    if pairs.protocol != protocol(cell.protocol):
-        raise ValueError(
-            f"{pairs.path}: its protocol {cell.protocol} has other values than this version's; "
-            "delete the file and build it again"
-        )
-
-
-def _leave_signals_to_the_parent(_: int) -> None:
-    """A group's SIGTERM reaches workers, too, whose end would break the parent's last step."""
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
-
-
-@contextmanager
-def _stop_signal() -> Iterator[list[int]]:
-    """A list that gets the number of the first SIGTERM or SIGINT; a second one acts at once."""
-    received: list[int] = []
-
-    def note(number: int, _: Any) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
-
-    numbers = (signal.SIGTERM, signal.SIGINT)
-    before = {number: signal.signal(number, note) for number in numbers}
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _write_record(path: Path, cell: Cell, run: Run, batches: Batches, seconds: float) -> None:
@@ -263,6 +232,7 @@ def _write_record(path: Path, cell: Cell, run: Run, batches: Batches, seconds: f
         "steps": len(batches),
         "training_seconds": round(seconds, 1),
         "device": device_name(run.device),
+        "processes": parallel.size(),
         "numerics": cell.recipe.numerics,
         "pairs": {pairs.image_set: pairs.digest() for pairs in batches.sets},
         "commit": commit(),

@@ -170,6 +170,20 @@ class TrainingLog:
         return self.path.stat().st_size
 
 
+class NoLog:
+    """Stands for the log in the processes, of several, that write nothing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was opened."""
+
+    def timed(self, batches: Iterable) -> Iterable:
+        """The batches."""
+        return batches
+
+
 class _Board:
     """Event files of TensorBoard, written at once where its own writer waits in a thread.
 

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tlw.parallel import minimum
 from tlw.settings import PresetName, UDLSettings, loss_settings
 
 
@@ -107,7 +108,7 @@ def udl_loss(error: Tensor, uncertainty: Tensor, *, form: str) -> Tensor:
     if form == "log":
         weight = uncertainty - uncertainty.amin(dim=(2, 3), keepdim=True) + 1
     else:
-        weight = uncertainty - uncertainty.min()
+        weight = uncertainty - minimum(uncertainty)
     return (weight * error.abs()).mean()
 
 

@@ -17,6 +17,7 @@ from tlw.backbones import require_counts, require_scale
 from tlw.backbones.edsr import ShuffleUpsampler
 from tlw.backbones.rcan import ChannelAttention
 from tlw.backbones.windows import WindowAttention, pad, seams
+from tlw.parallel import drawn
 
 # The mean colour that the network subtracts and gives back, channel by channel in the order of its
 # input, whatever the range: a constant of the published network, which its weights have learnt.
@@ -33,7 +34,7 @@ class StochasticDepth(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        kept = x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - self.rate)
+        kept = drawn(lambda new: new.bernoulli_(1 - self.rate), x.new_empty(len(x), 1, 1, 1))
         return x * kept / (1 - self.rate)
 
 

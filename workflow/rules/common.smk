@@ -58,6 +58,12 @@ def cell_of(wildcards):
     return CELLS[wildcards.grid][wildcards.cell]
 
 
+def asked(wildcards, attempt):
+    """What a cell's training asks a cluster for: more time and memory with each attempt."""
+    request = SETTINGS.request(cell_of(wildcards))
+    return request | {key: request[key] * attempt for key in ("runtime", "mem_mb")}
+
+
 def scale_of(row):
     """The scale of a table's row, grid/backbone_xS_loss_seedN, ..._imported, or bicubic_xS."""
     return int(row.split("_")[1].removeprefix("x"))

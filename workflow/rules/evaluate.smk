@@ -19,9 +19,13 @@ rule evaluate:
         network=lambda wildcards, input: input.get("weights") or "bicubic",
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
         judge_folder=lambda wildcards, input: os.path.dirname(input.lpips[0]),
-        device=SETTINGS.device,
+        device=lambda wildcards, threads: SETTINGS.device,
+        share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
     threads: SETTINGS.threads
+    resources:
+        gpu=0 if SETTINGS.device == "cpu" else 1,
     shell:
         "tlw evaluate {params.network:q} {params.pairs:q} --output {output:q}"
         " --judge-folder {params.judge_folder:q} --device {params.device:q} --threads {threads}"
+        " --cells-per-gpu {params.share}"
         " > {log:q} 2>&1"

@@ -42,10 +42,20 @@ rule train:
     params:
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
         judge=lambda wildcards, input: [f"--judge-folder={os.path.dirname(x)}" for x in input.judge],
-        device=SETTINGS.device,
-        seconds=SETTINGS.checkpoint_seconds,
+        # Of resources or threads, so that a change of what no result depends on reruns nothing.
+        device=lambda wildcards, threads: SETTINGS.device,
+        seconds=lambda wildcards, threads: SETTINGS.checkpoint_seconds,
+        gpus=lambda wildcards, resources: max(1, resources.gpu),
+        share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
     threads: SETTINGS.threads
+    resources:
+        runtime=lambda wildcards, attempt: asked(wildcards, attempt)["runtime"],
+        mem_mb=lambda wildcards, attempt: asked(wildcards, attempt)["mem_mb"],
+        gpu=lambda wildcards, attempt: asked(wildcards, attempt)["gpu"],
     shell:
-        "tlw train {input.cell:q} {params.pairs:q} {params.judge:q}"
+        # exec, since the shell would die of a signal that asks the training to stop, and the job
+        # with it, before there is a checkpoint
+        "exec tlw train {input.cell:q} {params.pairs:q} {params.judge:q}"
         " --device {params.device:q} --threads {threads} --checkpoint-seconds {params.seconds}"
+        " --gpus {params.gpus} --cells-per-gpu {params.share}"
         " > {log:q} 2>&1"
