@@ -24,8 +24,12 @@ def shared() -> Path:
 @pytest.fixture
 def clone(tmp_path) -> Path:
     """A folder with what the workflow needs, and nothing made yet."""
-    root, folder = Path(__file__).parents[1], tmp_path / "clone"
-    for name in ("workflow", "config", "resources"):
+    return make_clone(tmp_path / "clone")
+
+
+def make_clone(folder: Path) -> Path:
+    root = Path(__file__).parents[1]
+    for name in ("workflow", "config", "resources", "slurm"):
         ignored = shutil.ignore_patterns("images", "weights", "__pycache__")
         shutil.copytree(root / name, folder / name, ignore=ignored)
     shutil.copy(root / "environment.yml", folder)

@@ -8,7 +8,7 @@ place for weights that were not trained here. No torch in here, see `tlw.schema`
 import hashlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -22,6 +22,7 @@ from pydantic import (
 )
 
 from tlw.backbones import BACKBONES, check
+from tlw.resources import Request
 from tlw.schema import Arguments, Model, Name, at, one_of
 from tlw.settings import (
     LOSSES,
@@ -170,6 +171,9 @@ class Config(Model):
     losses: dict[Name, dict[str, Any]] = Field(
         default={}, description="changed settings of the known losses, or losses of your own"
     )
+    resources: dict[str, Request] = Field(
+        default={}, description="what a training asks a cluster for, by backbone or backbone_xS"
+    )
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Config":
@@ -187,6 +191,10 @@ class Config(Model):
                 _require(known["backbones"], grid.backbones, "backbones")
                 _require(known["losses"], grid.losses, "losses")
                 self.cells(name)  # each says itself what does not fit together
+        with at("resources"):
+            names = known["backbones"]
+            scaled = {f"{name}_x{scale}": None for name in names for scale in get_args(Scale)}
+            _require({**names, **scaled}, self.resources, "entry")
         return self
 
     def cells(self, grid_name: str) -> list["Cell"]:

@@ -9,6 +9,7 @@ from snakemake.logging import logger
 from tlw.config import Config
 from tlw.protocols import PROTOCOLS
 from tlw.registry import load_registry, not_at_hand
+from tlw.resources import request_for
 from tlw.schema import at
 from tlw.settings import TLWSettings
 
@@ -56,6 +57,19 @@ wildcard_constraints:
 def cell_of(wildcards):
     """The resolved config of the cell that a job is for."""
     return CELLS[wildcards.grid][wildcards.cell]
+
+
+def asked(wildcards, attempt):
+    """What a cell's training asks a cluster for: more time and memory with each attempt."""
+    cell = cell_of(wildcards)
+    request = request_for(
+        SETTINGS.resources,
+        cell.backbone_name,
+        cell.backbone.path,
+        cell.scale,
+        device=SETTINGS.device,
+    )
+    return request | {key: request[key] * attempt for key in ("runtime", "mem_mb")}
 
 
 def scale_of(row):

@@ -21,6 +21,8 @@ rule evaluate:
         judge_folder=lambda wildcards, input: os.path.dirname(input.lpips[0]),
         device=SETTINGS.device,
     threads: SETTINGS.threads
+    resources:
+        gpu=0 if SETTINGS.device == "cpu" else 1,
     shell:
         "tlw evaluate {params.network:q} {params.pairs:q} --output {output:q}"
         " --judge-folder {params.judge_folder:q} --device {params.device:q} --threads {threads}"

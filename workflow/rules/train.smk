@@ -45,7 +45,13 @@ rule train:
         device=SETTINGS.device,
         seconds=SETTINGS.checkpoint_seconds,
     threads: SETTINGS.threads
+    resources:
+        runtime=lambda wildcards, attempt: asked(wildcards, attempt)["runtime"],
+        mem_mb=lambda wildcards, attempt: asked(wildcards, attempt)["mem_mb"],
+        gpu=lambda wildcards, attempt: asked(wildcards, attempt)["gpu"],
     shell:
-        "tlw train {input.cell:q} {params.pairs:q} {params.judge:q}"
+        # exec, since the shell would die of a signal that asks the training to stop, and the job
+        # with it, before there is a checkpoint
+        "exec tlw train {input.cell:q} {params.pairs:q} {params.judge:q}"
         " --device {params.device:q} --threads {threads} --checkpoint-seconds {params.seconds}"
         " > {log:q} 2>&1"
