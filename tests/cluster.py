@@ -86,14 +86,17 @@ class Cluster:
         """`snakemake --profile slurm` in a folder; states are asked for every second."""
         command = [sys.executable, str(self.scripts / "fastpoll.py"), "--profile", "slurm"]
         quick = ["--slurm-init-seconds-before-status-checks", "1", "--latency-wait", "20"]
-        return Run([*command, *words, *quick], folder, self.environment | changes)
+        log = folder / f"run-{time.monotonic_ns()}.txt"
+        return Run([*command, *words, *quick], folder, self.environment | changes, log=log)
 
 
 class Run:
     """A process that is going on, its output in a file."""
 
-    def __init__(self, command: list[str], folder: Path, environment: dict[str, str]) -> None:
-        self.log = folder / f"run-{time.monotonic_ns()}.txt"
+    def __init__(
+        self, command: list[str], folder: Path, environment: dict[str, str], *, log: Path
+    ) -> None:
+        self.log = log
         with self.log.open("w") as output:
             self.process = subprocess.Popen(
                 command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT
