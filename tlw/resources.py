@@ -1,7 +1,7 @@
 """What a training asks a cluster for: time, memory, GPUs. No part of a cell.
 
-An entry is for a backbone, or for a backbone at one scale, `rcan_x2`. What it leaves open comes from
-the backbone's entry, then from the known network that it is made of, then from `ANY`. Only a
+An entry is for a backbone, or for a backbone at one scale, `rcan_x2`. What it leaves open comes
+from the backbone's entry, then from the known network that it is made of, then from `ANY`. Only a
 scheduler reads it: without one, a training takes the time and memory that it takes.
 """
 
