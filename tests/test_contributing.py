@@ -149,6 +149,36 @@ def test_the_comparisons_of_the_readme_compare_scored_cells(tmp_path):
     assert (tmp_path / "differences.csv").exists()
 
 
+def test_the_profile_takes_what_its_readme_says(clone):
+    """The entries of slurm/README.md and docs/scaling.md, in a plan by the profile."""
+    requests, gres = (yaml.safe_load(text) for _, text in blocks("slurm/README.md", "yaml"))
+    [(_, grouped)] = blocks("docs/scaling.md", "yaml")
+    profile = yaml.safe_load((clone / "slurm" / "profile.yaml").read_text())
+    profile["default-resources"] |= {"slurm_partition": "'all'", "slurm_account": "my-project"}
+    content = yaml.safe_load((clone / "config" / "config.yaml").read_text())
+    content["resources"] = {k: v for k, v in requests["resources"].items() if k != "mine"}
+    (clone / "my.yaml").write_text(yaml.safe_dump(content))
+    target = "results/paper/table1/rcan_x2_l1_seed0/scores.csv"
+
+    def planned(changes: dict) -> list[str]:
+        (clone / "slurm" / "profile.yaml").write_text(yaml.safe_dump(profile | changes))
+        words = ["-n", "--profile", "slurm", target, "--configfile", "my.yaml"]
+        command = [sys.executable, "-m", "snakemake", *words]
+        both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        done = subprocess.run(command, cwd=clone, text=True, **both)
+        assert done.returncode == 0, done.stdout
+        rules = r"^ *rule (?:train|evaluate):\n(?:.*\n)*?.* resources: (.*)"
+        return re.findall(rules, done.stdout, re.MULTILINE)
+
+    train, evaluate = planned(gres)
+    for words in ("runtime=1200", "mem_mb=32000", "gpu=0", "gres=gpu:a100:1", "--signal=TERM@120"):
+        assert words in train
+    assert "slurm_partition=all, " in train + "," and "slurm_account=my-project" in train
+    assert "gres=gpu:a100:1" in evaluate and "gpu=0" in evaluate
+    train, evaluate = planned(yaml.safe_load(grouped))
+    assert "turn=1" in train and "gpu=1" in train and "turn=1" in evaluate
+
+
 def test_the_picture_of_the_workflow_shows_every_rule():
     rules = [
         name

@@ -1,13 +1,11 @@
 """`snakemake --profile slurm` on a real SLURM: what happens to its jobs changes no result.
 
 A cell for each fault, all of them in one run; each is waited for at a gate (see `gated`), then hit.
-An undisturbed run without SLURM, on the same machine, says what must come out.
+What must come out is what the package makes of the same cells without SLURM and Snakemake.
 """
 
-import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +16,14 @@ from cluster import Cluster, Job, Run, is_alive, kill, running
 from conftest import make_clone
 from toys import environment, fill, photograph, small_disk
 
+from tlw.config import Config
+from tlw.evaluate import evaluate_bicubic, evaluate_cell
 from tlw.images import write_image
+from tlw.tables import write_tables
+from tlw.trainer import train
 from tlw.weights import judge_weights
+
+ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.slurm
 
@@ -255,28 +259,7 @@ def open_gates(faulted: Faulted, waiting: dict[str, int]) -> bool:
 
 
 @pytest.fixture(scope="module")
-def beside(tmp_path_factory) -> Iterator[tuple[Path, Run]]:
-    """The same on this machine alone, going on while jobs are waited for."""
-    folder = workspace(tmp_path_factory.mktemp("undisturbed") / "clone")
-    words = ["--cores", "1", "--configfile", "faults.yaml", "--quiet"]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-    run = Run([sys.executable, "-m", "snakemake", *words], folder, environment(PATH=path))
-    try:
-        yield folder, run
-    finally:
-        run.kill()
-
-
-@pytest.fixture(scope="module")
-def undisturbed(beside) -> Path:
-    """The folder of that run, when it has ended."""
-    folder, run = beside
-    run.wait()
-    return folder
-
-
-@pytest.fixture(scope="module")
-def faulted(cluster, beside, tmp_path_factory) -> Iterator[Faulted]:
+def faulted(cluster, tmp_path_factory) -> Iterator[Faulted]:
     """The run with all faults, at its end."""
     folder = workspace(tmp_path_factory.mktemp("faulted") / "clone")
     found = Faulted(cluster, folder, tmp_path_factory.mktemp("gates"))
@@ -293,6 +276,29 @@ def faulted(cluster, beside, tmp_path_factory) -> Iterator[Faulted]:
 
 
 TABLES = ("plain", "weighted")
+
+
+@pytest.fixture(scope="module")
+def undisturbed(faulted, tmp_path_factory) -> Path:
+    """The same cells and tables, made in one go by the package, from the same pairs."""
+    folder, settings = tmp_path_factory.mktemp("undisturbed"), Config.parse(config(), "config")
+    results = folder / settings.results
+    train_pairs, test_pairs = (
+        faulted.folder / settings.results / "pairs" / path
+        for path in ("train/tiny_x2.h5", "test/tiny-test_x2.h5")
+    )
+    judge = {"judge_folder": judge_weights("vgg").parent, "device": "cpu"}
+    evaluate_bicubic([test_pairs], results / "bicubic_x2" / "scores.csv", **judge)
+    for grid in settings.grids:
+        rows = [results / grid / cell.name for cell in settings.cells(grid)]
+        for row, cell in zip(rows, settings.cells(grid), strict=True):
+            train(cell, [train_pairs], row, **judge)
+            evaluate_cell(row / "weights.safetensors", [test_pairs], row / "scores.csv", **judge)
+        write_tables(
+            [*rows, results / "bicubic_x2"], results / "tables" / grid, title="Faults",
+            published=ROOT / "resources" / "published.csv", number=None,
+        )  # fmt: skip
+    return folder
 
 
 def went_on_at(folder: Path, name: str) -> int:
@@ -313,7 +319,7 @@ def test_a_training_that_was_hit_ends_with_the_weights_of_one_that_was_not(
     assert weights(faulted.folder, name) == weights(undisturbed, name)
 
 
-@pytest.mark.parametrize("name", ["warned", "cancelled", "requeued", "preempted"])
+@pytest.mark.parametrize("name", ["warned", "cancelled", "requeued"])
 def test_a_training_that_is_asked_to_stop_saves_the_step_it_is_in(faulted, name):
     assert went_on_at(faulted.folder, name) == 4
 
@@ -350,11 +356,15 @@ def test_a_full_disk_is_told_by_name(faulted):
     assert "No space left on device" in faulted.seen["log"]
 
 
+def without_times(table: Path) -> str:
+    return re.sub(r"\d:\d\d:\d\d", "", table.read_text())
+
+
 @pytest.mark.parametrize("grid", TABLES)
 def test_the_tables_are_those_of_the_undisturbed_run(faulted, undisturbed, grid):
     for suffix in (".csv", ".md", ".tex"):
         table = Path("results/faults/tables") / f"{grid}{suffix}"
-        assert (faulted.folder / table).read_bytes() == (undisturbed / table).read_bytes()
+        assert without_times(faulted.folder / table) == without_times(undisturbed / table)
 
 
 def test_snakemake_killed_and_started_again_ends_with_the_same_weights(faulted, undisturbed):
@@ -370,3 +380,61 @@ def test_snakemake_killed_and_started_again_ends_with_the_same_weights(faulted, 
     faulted.open(ORPHAN)
     run.wait()
     assert weights(faulted.folder, ORPHAN) == weights(undisturbed, ORPHAN)
+
+
+# --- many cells -------------------------------------------------------------------------------
+
+# `tlw` without its work: each verb leaves empty outputs, `train` tells which GPU it was given.
+IDLE = """#!/bin/sh
+verb=$1; shift
+for word; do [ "$last" = --output ] && out=$word; last=$word; done
+case $verb in
+    fetch) mkdir -p "resources/images/$1" && touch "resources/images/$1/manifest.tsv" ;;
+    cell | pairs | evaluate) touch "$out" ;;
+    train)
+        cd "$(dirname "$1")" && touch weights.safetensors training.csv record.json
+        echo "$CUDA_VISIBLE_DEVICES" > gpu.txt ;;
+    tables) touch "$out.csv" "$out.md" "$out.tex" "${out}_cells.csv" ;;
+esac
+"""
+
+
+@pytest.mark.slow
+def test_hundreds_of_short_jobs_are_few_to_slurm(cluster, tmp_path):
+    """The paper's workflow and the profile, trainings grouped, too, as docs/scaling.md has it.
+
+    100 cells whose commands do nothing: what is left is what Snakemake and SLURM do for each.
+    """
+    folder = make_clone(tmp_path / "clone")
+    (tmp_path / "bin").mkdir()
+    idle = tmp_path / "bin" / "tlw"
+    idle.write_text(IDLE)
+    idle.chmod(0o755)
+    (folder / "resources" / "weights").mkdir()
+    (folder / "resources" / "weights" / "lpips_vgg.safetensors").touch()
+
+    content = yaml.safe_load((folder / "config" / "config.yaml").read_text())
+    grid = content["grids"]["table1"] | {
+        "backbones": ["vdsr"],
+        "scales": [4],
+        "seeds": list(range(25)),
+    }
+    asked = {name: {"runtime": 10, "mem_mb": 1000} for name in grid["backbones"]}
+    content |= {"grids": {"many": grid}, "resources": asked}
+    (folder / "many.yaml").write_text(yaml.safe_dump(content))
+    profile = yaml.safe_load((folder / "slurm" / "profile.yaml").read_text())
+    profile["groups"]["train"] = "train"
+    profile["group-components"] |= {"train": 25, "evaluate": 25}
+    profile["set-resources"]["train"]["turn"] = 1
+    (folder / "slurm" / "profile.yaml").write_text(yaml.safe_dump(profile))
+
+    before = len(cluster.jobs())
+    path = f"{tmp_path / 'bin'}:{cluster.environment['PATH']}"
+    run = cluster.start(folder, "all", "--configfile", "many.yaml", "--quiet", PATH=path)
+    run.wait(patience=3600)
+    jobs = cluster.jobs()[before:]
+    assert {job.state for job in jobs} == {"COMPLETED"}
+    assert len(jobs) == 1 + 4 + 5 + 1  # pairs, train, evaluate, table
+    gpus = [file.read_text().strip() for file in folder.glob("results/paper/many/*/gpu.txt")]
+    assert len(gpus) == 100 and set(gpus) <= {"0", "1"}
+    assert (folder / "results" / "paper" / "tables" / "many.md").exists()

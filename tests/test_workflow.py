@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from toys import authors_state_dict, photograph, tlw
+from cluster import PATIENCE, Run
+from toys import authors_state_dict, environment, photograph, tlw
 
 from tlw.images import write_image
 from tlw.weights import judge_weights
@@ -257,6 +258,50 @@ def test_an_imported_checkpoint_is_scored_like_a_cell_and_stands_in_its_grid(clo
         [score] = csv.DictReader(file)
     row = ["edsr-authors", "4", "l1-tlw", "", "paper", "one", "0.png"]
     assert list(score.values())[:7] == row and 0 < float(score["psnr_y"]) < 60
+
+
+# --- two at once, and many --------------------------------------------------------------------
+
+
+def files(folder: Path) -> set[Path]:
+    return {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_second_snakemake_is_refused_and_the_first_ends_as_if_alone(clone, tmp_path):
+    """Nor does a run write anywhere in its folder but where the README says."""
+    arguments = {"gate": "one", "features": 4, "layers": 1}
+    network = {"path": "gated:GatedVDSR", "arguments": arguments}
+    (clone / "small.yaml").write_text(yaml.safe_dump(SMALL | {"backbones": {"vdsr": network}}))
+    before = files(clone)
+    words = [str(CELL / "weights.safetensors"), "--cores", "1", "--configfile", "small.yaml"]
+    gates = environment(PATH=ENVIRONMENT["PATH"], GATES=str(tmp_path))
+    first = Run([*SNAKEMAKE, *words], clone, gates, log=tmp_path / "first.txt")
+    try:
+        first.until((tmp_path / "one.pid").exists)
+        second = Run([*SNAKEMAKE, *words], clone, gates, log=tmp_path / "second.txt")
+        assert second.process.wait(PATIENCE) != 0
+        assert "Directory cannot be locked" in second.output
+        (tmp_path / "one.open").touch()
+        first.wait()
+    finally:
+        first.kill()
+    again = Run([*SNAKEMAKE, *words], clone, gates, log=tmp_path / "again.txt")
+    assert "Nothing to be done" in again.wait()
+    made = {path.parts[0] for path in files(clone) - before}
+    assert made == {"results", "resources", ".snakemake"}
+
+
+@pytest.mark.slow
+def test_a_thousand_cells_are_planned(clone, tmp_path):
+    def change(content):
+        content["grids"] = {"table1": content["grids"]["table1"] | {"seeds": list(range(28))}}
+
+    output = snakemake(
+        "-n", "--quiet", "rules", "--profile", "slurm",
+        "--configfile", changed("config.yaml", tmp_path, change), folder=clone,
+    )  # fmt: skip
+    jobs = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
+    assert (jobs["cell"], jobs["train"], jobs["evaluate"]) == ("1008", "1008", "1011")
 
 
 # --- the finished toy grid --------------------------------------------------------------------

@@ -10,6 +10,7 @@ import ast
 import difflib
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
@@ -94,14 +95,19 @@ def _written_signature(path: str, what: str) -> inspect.Signature | None:
         return None
     source = getattr(spec and spec.loader, "get_source", lambda _: None)(module_name)
     try:
-        classes = [n for n in ast.parse(source or "").body if isinstance(n, ast.ClassDef)]
+        classes = _classes(source or "")
     except SyntaxError:
         return None
-    bodies = [n.body for n in classes if n.name == class_name]
-    for node in bodies[0] if bodies else []:
+    for node in classes.get(class_name, []):
         if isinstance(node, ast.FunctionDef) and node.name == "__init__":
             return _signature(node.args)
     return None
+
+
+@lru_cache(maxsize=32)  # every cell of a grid asks, and each job of a cluster reads the whole grid
+def _classes(source: str) -> dict[str, list[ast.stmt]]:
+    """The bodies of the classes in a source, by name."""
+    return {n.name: n.body for n in ast.parse(source).body if isinstance(n, ast.ClassDef)}
 
 
 def _signature(arguments: ast.arguments) -> inspect.Signature:
