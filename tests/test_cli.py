@@ -80,6 +80,7 @@ def test_every_verb_has_help_for_itself_and_all_its_options(verb):
         ["import", "x.pth", "--backbone", "edrs", "--scale", "2", "--output", "unwritten"],
         ["score", "absent", "absent", "--scale", "2", "--protocol", "papr"],
         ["compare", "absent"],
+        ["evaluate", "bicubic", "x.safetensors", "--pairs", "absent.h5"],
     ],
 )
 def test_help_and_mistakes_come_without_torch(words):
@@ -187,6 +188,17 @@ def test_evaluate_names_the_file_that_is_missing(tmp_path):
         *("evaluate", "bicubic", "--pairs", pairs, "-o", output, "--device", "gpu")
     )
     assert not output.exists()
+
+
+def test_several_networks_have_no_output_in_common(tmp_path):
+    output = tmp_path / "scores.csv"
+    rest = ("--pairs", tmp_path / "absent.h5", "--device", "cpu")
+    told = mistake("evaluate", "a.safetensors", "b.safetensors", *rest, "-o", output)
+    assert told.startswith(f"--output: expected one weights file to score into {output}, found 2;")
+    for words in (["bicubic"], ["bicubic", "b.safetensors"], ["bicubic", "bicubic", "-o", output]):
+        told = mistake("evaluate", *words, *rest)
+        assert told == "evaluate: bicubic is scored by itself, and into a file named by --output"
+    assert not list(tmp_path.iterdir())
 
 
 def test_upscale_names_the_image_that_is_missing_and_the_folder_that_has_none(tmp_path):

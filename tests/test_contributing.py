@@ -13,7 +13,16 @@ import yaml
 from PIL import Image
 from skimage import data
 from test_tables import scored
-from toys import SMALL_EDSR, authors_state_dict, environment, photograph, tlw, toy_cell
+from toys import (
+    SMALL_EDSR,
+    authors_state_dict,
+    environment,
+    photograph,
+    tlw,
+    toy_cell,
+    toy_cells,
+    toy_pairs,
+)
 from typer.testing import CliRunner
 
 from tlw.cli import app
@@ -22,6 +31,7 @@ from tlw.images import write_image
 from tlw.pairs import write_pairs
 from tlw.protocols import PROTOCOLS
 from tlw.sr_net import build_network, load_network, save_network
+from tlw.tables import read_scores
 
 ROOT = Path(__file__).parents[1]
 
@@ -30,6 +40,20 @@ def blocks(page: str, language: str) -> list[tuple[str, str]]:
     """The code blocks of a page: what stands behind the language, and the code."""
     text = (ROOT / page).read_text()
     return re.findall(rf"^```{language} ?(.*)\n((?:.*\n)*?)```$", text, re.MULTILINE)
+
+
+def in_shell(lines: str, folder: Path) -> subprocess.CompletedProcess:
+    """Runs lines of a page in a folder, as they are printed."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-ec", lines],
+        cwd=folder,
+        env=environment(PATH=path),
+        text=True,
+        capture_output=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
 
 
 def test_the_loop_of_the_readme_trains_a_stranger_s_network():
@@ -131,6 +155,25 @@ def test_the_commands_for_networks_and_images_from_elsewhere_run_as_printed(tmp_
     assert "| edsr-authors | l1-tlw | " in done.output and "| edsr_x4.pth | " in done.output
 
 
+def test_the_cells_of_a_scale_are_scored_anew_at_once_as_the_readme_says(tmp_path):
+    rows = tmp_path / "results" / "paper"
+    images = [photograph(size=(48, 48))]
+    for name in ("Set5", "Set14", "BSDS100", "Urban100"):
+        made = toy_pairs(tmp_path, images, name=name, scale=4, use="test")
+        (rows / "pairs" / "test").mkdir(parents=True, exist_ok=True)
+        made.rename(rows / "pairs" / "test" / f"{name}_x4.h5")
+    for scale, losses in {4: ("l1", "mse"), 2: ("l1",)}.items():
+        for cell in toy_cells(losses, scale=scale):
+            path = rows / "table1" / cell.name / "weights.safetensors"
+            save_network(path, build_network(cell.backbone, scale), cell)
+    [line] = [code for _, code in blocks("README.md", "sh") if "evaluate results" in code]
+    in_shell(line, tmp_path)
+    scores = [read_scores(path) for path in sorted(rows.rglob("scores.csv"))]
+    assert [list(found["loss"].unique()) for found in scores] == [["l1"], ["mse"]]
+    for found in scores:
+        assert list(found["benchmark"]) == ["Set5", "Set14", "BSDS100", "Urban100"]
+
+
 def test_the_comparisons_of_the_readme_compare_scored_cells(tmp_path):
     values = {("Set", f"{i}"): (30 + i, 0.2) for i in range(5)}
     for loss in ("l1", "l1-tlw", "mse"):
@@ -140,11 +183,8 @@ def test_the_comparisons_of_the_readme_compare_scored_cells(tmp_path):
     bicubic = scored(tmp_path / "results/paper", values, row=("bicubic", 2, ""), seed="")
     bicubic.rename(bicubic.with_name("bicubic_x2"))
     [lines] = [code for _, code in blocks("README.md", "sh") if "tlw compare" in code]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    done = subprocess.run(
-        ["bash", "-ec", lines], cwd=tmp_path, env=environment, text=True, capture_output=True
-    )
-    assert done.returncode == 0 and done.stderr == ""
+    done = in_shell(lines, tmp_path)
+    assert done.stderr == ""
     assert done.stdout.count("# Differences") == 3 and "| bicubic_x2 |" in done.stdout
     assert (tmp_path / "differences.csv").exists()
 

@@ -1,6 +1,7 @@
 """Scores, against the paper's bicubic rows and against metrics and judge called directly."""
 
 import csv
+import gc
 import json
 from pathlib import Path
 
@@ -9,9 +10,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from toys import photograph, toy_cell, toy_pairs
+from torch.utils.flop_counter import FlopCounterMode
+from toys import SMALL_EDSR, photograph, toy_cell, toy_pairs
 
-from tlw.evaluate import Scorer, evaluate_bicubic, evaluate_cell, score_pairs
+from tlw.config import Imported
+from tlw.evaluate import (
+    Scorer,
+    evaluate_bicubic,
+    evaluate_cells,
+    score_pairs,
+    scores_beside,
+)
 from tlw.images import round_to_8_bits
 from tlw.judge import Judge
 from tlw.metrics import psnr_y, ssim_y
@@ -86,7 +95,7 @@ def test_the_papers_bicubic_cells_come_out_to_their_last_decimal(
 
 
 def test_a_trained_cells_scores_are_its_networks_metrics(trained, pairs, tmp_path):
-    evaluate_cell(trained["paper"], [pairs["paper"]], tmp_path / "scores.csv", **HERE)
+    evaluate_cells({trained["paper"]: tmp_path / "scores.csv"}, [pairs["paper"]], **HERE)
     scores = pd.read_csv(tmp_path / "scores.csv")
     assert list(scores.columns) == [
         *("backbone", "scale", "loss", "seed", "protocol", "benchmark", "image"),
@@ -107,7 +116,7 @@ def test_a_trained_cells_scores_are_its_networks_metrics(trained, pairs, tmp_pat
 
 
 def test_the_standard_protocol_rounds_shaves_and_has_its_own_columns(trained, pairs, tmp_path):
-    evaluate_cell(trained["standard"], [pairs["standard"]], tmp_path / "scores.csv", **HERE)
+    evaluate_cells({trained["standard"]: tmp_path / "scores.csv"}, [pairs["standard"]], **HERE)
     scores = pd.read_csv(tmp_path / "scores.csv")
     metrics = ["psnr_y", "ssim_y", "lpips_alex", "lpips_vgg"]
     assert list(scores.columns[-4:]) == metrics and set(scores["protocol"]) == {"standard"}
@@ -164,22 +173,121 @@ def test_scores_of_images_in_tiles_say_so(trained, folder, tmp_path):
     mixed = toy_pairs(folder, images, name="mixed", use="test")
     scores = {}
     for name, options in {"default": {}, "whole": {"tile": 0}, "tiled": {"tile": 74}}.items():
-        evaluate_cell(trained["paper"], [mixed], tmp_path / f"{name}.csv", **HERE, **options)
+        evaluate_cells({trained["paper"]: tmp_path / f"{name}.csv"}, [mixed], **HERE, **options)
         scores[name] = read_scores(tmp_path / f"{name}.csv")
     pd.testing.assert_frame_equal(scores["default"], scores["whole"])
     assert "tiled" not in scores["whole"] and list(scores["tiled"]["tiled"]) == [0, 74]
     same = scores["tiled"].drop(columns="tiled")  # VDSR's radius is less than the overlap
     pd.testing.assert_frame_equal(same, scores["whole"], rtol=1e-5)
     with pytest.raises(ValueError, match="tiles of 73 lr pixels or more"):
-        evaluate_cell(trained["paper"], [mixed], tmp_path / "no.csv", tile=72, **HERE)
+        evaluate_cells({trained["paper"]: tmp_path / "no.csv"}, [mixed], tile=72, **HERE)
 
 
 def test_no_graph_is_kept(trained, pairs):
     net, _ = load_network(trained["paper"])
     net.requires_grad_(True)
     sets = [Pairs(pairs["paper"])]
-    scores = score_pairs(sets, lambda lr: net(lr[None])[0], **HERE)
+    scores = score_pairs(sets, {"net": lambda lr: net(lr[None])[0]}, **HERE)["net"]
     assert scores["psnr_y"].dtype == scores["lpips_vgg"].dtype == np.float64
+
+
+# --- several together -------------------------------------------------------------------------
+
+
+@pytest.fixture
+def several(tmp_path) -> dict[str, dict[Path, Path]]:
+    """Three networks of each protocol, one of them imported: weights files and where scores go."""
+    found = {}
+    for name in PROTOCOLS:
+        cells = [toy_cell(loss, protocol=name, backbone=SMALL_EDSR) for loss in ("l1", "l1-tlw")]
+        named = {"backbone_name": "edsr-authors", "loss_name": "l1", "sha256": 64 * "0"}
+        network = {"scale": 2, "backbone": cells[0].backbone, "source": "edsr.pth"}
+        cells.append(Imported.parse({**named, **network}, "imported"))
+        files = []
+        for seed, cell in enumerate(cells):
+            torch.manual_seed(seed)
+            files.append(tmp_path / name / f"{seed}" / "weights.safetensors")
+            save_network(files[-1], build_network(cell.backbone, 2), cell)
+        found[name] = scores_beside(files)
+    return found
+
+
+@pytest.mark.parametrize("name", PROTOCOLS)
+def test_cells_scored_together_have_the_very_files_of_cells_scored_one_by_one(
+    several, pairs, tmp_path, name
+):
+    outputs = several[name]
+    evaluate_cells(outputs, [pairs[name]], **HERE)
+    for weights, output in outputs.items():
+        assert output == weights.with_name("scores.csv")
+        evaluate_cells({weights: tmp_path / "alone.csv"}, [pairs[name]], **HERE)
+        assert output.read_bytes() == (tmp_path / "alone.csv").read_bytes()
+    assert len({output.read_bytes() for output in outputs.values()}) == 3
+
+
+def test_the_features_of_hr_are_computed_once_for_all_cells(folder):
+    one = toy_pairs(folder, [photograph(size=(40, 32))], name="one", use="test")
+    sets, upscale = [Pairs(one)], protocol("paper").upsample_bicubic
+    flops = []
+    for cells in (1, 2, 5):
+        upscales = {str(cell): lambda lr: upscale(lr[None], 2)[0] for cell in range(cells)}
+        with FlopCounterMode(display=False) as counter:
+            score_pairs(sets, upscales, **HERE)
+        flops.append(counter.get_total_flops())
+    once = flops[1] - flops[0]
+    assert once > 0 and flops == [2 * once, 3 * once, 6 * once]
+
+
+def test_no_features_are_held_while_a_network_runs(trained, folder):
+    path = toy_pairs(folder, [photograph(size=(72, 72))] * 2, name="two", use="test")
+
+    def watched(lr: torch.Tensor) -> torch.Tensor:
+        maps = [x for x in gc.get_objects() if type(x) is torch.Tensor and x.shape[:2] == (1, 64)]
+        seen.append(sum(x.shape[2:] == (72, 72) for x in maps))
+        return bicubic(lr[None], 2)[0]
+
+    seen, bicubic = [], protocol("paper").upsample_bicubic
+    score_pairs([Pairs(path)], {"one": watched, "other": watched}, **HERE)
+    assert seen == [0] * 4
+
+
+def test_networks_of_other_scales_or_protocols_are_refused_by_name(several, pairs, tmp_path):
+    paper, standard = several["paper"], several["standard"]
+    cell = toy_cell(scale=4)
+    other = tmp_path / "x4.safetensors"
+    save_network(other, build_network(cell.backbone, 4), cell)
+    first = next(iter(paper))
+    for extra, words in [
+        (other, f"{other}: expected scale 2, as {first} has, found scale 4"),
+        (next(iter(standard)), f"expected protocol paper, as {first} has, found protocol standard"),
+    ]:
+        with pytest.raises(ValueError, match=words):
+            evaluate_cells({**paper, extra: tmp_path / "x.csv"}, [pairs["paper"]], **HERE)
+    with pytest.raises(ValueError, match="under protocol standard, found protocol paper"):
+        evaluate_cells(standard, [pairs["paper"]], **HERE)
+    assert not list(tmp_path.rglob("*.csv"))
+
+
+def test_where_one_cannot_be_scored_it_is_named_and_none_is_written(several, pairs, tmp_path):
+    outputs = several["paper"]
+    first, _, last = outputs
+    net, imported = load_network(last)
+    with torch.no_grad():
+        next(net.parameters()).fill_(float("nan"))
+    save_network(last, net, imported)
+    outputs[first].write_text("old")
+    with pytest.raises(ValueError, match=rf"^{last}: {pairs['paper']}: 0\.png: expected sr in"):
+        evaluate_cells(outputs, [pairs["paper"]], **HERE)
+    assert list(tmp_path.rglob("*.csv")) == [outputs[first]]
+    assert outputs[first].read_text() == "old"
+
+
+def test_two_cells_of_a_folder_are_not_scored_into_one_file():
+    beside = [Path("a/x.safetensors"), Path("b/x.safetensors"), Path("b/../a/y.safetensors")]
+    assert scores_beside(beside[:2]) == {path: path.parent / "scores.csv" for path in beside[:2]}
+    for weights in (beside, [beside[0], beside[0]]):
+        with pytest.raises(ValueError, match=rf"^a/x.safetensors and {weights[-1]} would both"):
+            scores_beside(weights)
 
 
 # --- refusals ---------------------------------------------------------------------------------
@@ -193,7 +301,7 @@ def test_wrong_pairs_are_refused_with_what_was_expected(trained, pairs, folder, 
     ]
     for path, words in wrong:
         with pytest.raises(ValueError, match=rf"{path.name}: .*{words}"):
-            evaluate_cell(trained["paper"], [path], tmp_path / "scores.csv", **HERE)
+            evaluate_cells({trained["paper"]: tmp_path / "scores.csv"}, [path], **HERE)
         with pytest.raises(ValueError, match=rf"{path.name}: .*{words}"):
             evaluate_bicubic([pairs["paper"], path], tmp_path / "scores.csv", **HERE)
     assert not list(tmp_path.iterdir())
@@ -202,7 +310,7 @@ def test_wrong_pairs_are_refused_with_what_was_expected(trained, pairs, folder, 
 def test_a_benchmark_given_twice_is_refused(trained, pairs, tmp_path):
     twice = [pairs["paper"], pairs["paper"]]
     with pytest.raises(ValueError, match="benchmark toy is given twice"):
-        evaluate_cell(trained["paper"], twice, tmp_path / "scores.csv", **HERE)
+        evaluate_cells({trained["paper"]: tmp_path / "scores.csv"}, twice, **HERE)
 
 
 def test_pairs_made_under_older_rules_of_a_protocol_are_refused(pairs, tmp_path):
@@ -229,7 +337,6 @@ def test_a_network_that_gives_no_numbers_is_refused(trained, pairs, tmp_path):
         next(broken.parameters()).fill_(float("nan"))
     save_network(tmp_path / "broken.safetensors", broken, cell)
     with pytest.raises(ValueError, match=r"0\.png: expected sr in \[0, 1\], found nan"):
-        evaluate_cell(
-            tmp_path / "broken.safetensors", [pairs["paper"]], tmp_path / "scores.csv", **HERE
-        )
+        outputs = {tmp_path / "broken.safetensors": tmp_path / "scores.csv"}
+        evaluate_cells(outputs, [pairs["paper"]], **HERE)
     assert not (tmp_path / "scores.csv").exists()

@@ -20,7 +20,7 @@ from torch import Tensor
 from toys import authors_state_dict, toy_pairs
 
 from tlw.config import Checkpoint, Imported
-from tlw.evaluate import evaluate_cell
+from tlw.evaluate import evaluate_cells
 from tlw.imported import import_network, read_state
 from tlw.metrics import psnr_y
 from tlw.pairs import Pairs
@@ -99,7 +99,7 @@ def test_an_imported_network_is_scored_like_a_cell_without_a_seed(state, tmp_pat
     torch.save(state, tmp_path / "x2.pth")
     weights, output = imported(tmp_path / "x2.pth"), tmp_path / "scores.csv"
     pairs = toy_pairs(tmp_path, use="test", protocol=protocol)
-    evaluate_cell(weights, [pairs], output, **HERE)
+    evaluate_cells({weights: output}, [pairs], **HERE)
     scores = pd.read_csv(output, keep_default_na=False)
     named = scores[["backbone", "scale", "loss", "seed", "protocol"]].drop_duplicates()
     assert named.values.tolist() == [["vdsr-authors", 2, "l1-tlw", "", protocol]]

@@ -182,26 +182,49 @@ def train(
 
 @app.command()
 def evaluate(
-    weights: Annotated[str, typer.Argument(help="Weights file, or the word bicubic.")],
+    weights: Annotated[
+        list[str],
+        typer.Argument(help="Weights files of one scale and protocol, or the word bicubic."),
+    ],
     pairs: PairsFiles,
-    output: Output,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="CSV for each image, of a single one of WEIGHTS.",
+            show_default="scores.csv beside each weights file",
+        ),
+    ] = None,
     tile: Tile = TILE,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
     cells_per_gpu: CellsPerGpu = 1,
 ) -> None:
-    """Scores a trained or imported network, or bicubic upsampling, on benchmarks."""
+    """Scores trained or imported networks, or bicubic upsampling, on benchmarks.
+
+    Several at once are faster than one by one: LPIPS looks at each reference image once for all.
+    """
+    if "bicubic" in weights and (len(weights) > 1 or output is None):
+        raise ValueError("evaluate: bicubic is scored by itself, and into a file named by --output")
+    if output is not None and len(weights) > 1:
+        raise ValueError(
+            f"--output: expected one weights file to score into {output}, found {len(weights)}; "
+            "leave it out, and each gets a scores.csv beside it"
+        )
     _set_threads(threads)
     from tlw.devices import pick_device
-    from tlw.evaluate import evaluate_bicubic, evaluate_cell
+    from tlw.evaluate import evaluate_bicubic, evaluate_cells, scores_beside
 
+    files = [Path(word) for word in weights]
+    outputs = {files[0]: output} if output else scores_beside(files)
     with _claimed(device, 1, cells_per_gpu):
         options = {"device": str(pick_device(device)), "judge_folder": judge_folder}
-        if weights == "bicubic":
+        if weights == ["bicubic"]:
             evaluate_bicubic(pairs, output, **options)
         else:
-            evaluate_cell(Path(weights), pairs, output, tile=tile, **options)
+            evaluate_cells(outputs, pairs, tile=tile, **options)
 
 
 @app.command("import")

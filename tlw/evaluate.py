@@ -1,8 +1,10 @@
-"""Scores of a network, or of bicubic upsampling, on benchmarks: one row for each image."""
+"""Scores of networks, or of bicubic upsampling, on benchmarks: one row for each image."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import pandas as pd
 import torch
@@ -21,6 +23,8 @@ from tlw.sr_net import load_network, super_resolve
 from tlw.tiles import OVERLAP, TILE, check_tiles, tile_of
 
 SuperResolve = Callable[[Tensor], Tensor]
+Row = TypeVar("Row", str, Path)
+Rule = TypeVar("Rule", int, str)
 
 
 class Scorer:
@@ -51,33 +55,56 @@ class Scorer:
         }
 
     @torch.inference_mode()
+    def against(self, hr: Tensor) -> Callable[[Tensor], dict[str, float]]:
+        """The metrics against hr (3, H, W) as a function of sr, with hr's features computed once.
+
+        The function takes sr (3, H, W) as a network gives it, and holds the features, which for
+        LPIPS on VGG16 and 1024 x 1024 pixels are 0.5 GB.
+        """
+        hr = hr[None]
+        distances = {
+            f"lpips_{net}": judge.against(hr.to(self.device)) for net, judge in self.judges.items()
+        }
+
+        @torch.inference_mode()
+        def scores(sr: Tensor) -> dict[str, float]:
+            sr = self.protocol.finish(sr)[None]
+            found = {}
+            for metric in self.protocol.metrics:
+                if metric == "psnr_y":
+                    value = psnr_y(sr, hr, border=self.border)
+                elif metric == "ssim_y":
+                    value = ssim_y(sr, hr, border=self.border)
+                else:
+                    value = distances[metric](sr.to(self.device).float())
+                found[metric] = float(value)
+            return found
+
+        return scores
+
     def __call__(self, sr: Tensor, hr: Tensor) -> dict[str, float]:
         """The metrics, by column name, of sr (3, H, W), as a network gives it, and hr (3, H, W)."""
-        sr, hr = self.protocol.finish(sr)[None], hr[None]
-        scores = {}
-        for metric in self.protocol.metrics:
-            if metric == "psnr_y":
-                value = psnr_y(sr, hr, border=self.border)
-            elif metric == "ssim_y":
-                value = ssim_y(sr, hr, border=self.border)
-            else:
-                judge = self.judges[metric.removeprefix("lpips_")]
-                value = judge(sr.to(self.device).float(), hr.to(self.device))
-            scores[metric] = float(value)
-        return scores
+        return self.against(hr)(sr)
 
 
 def score_pairs(
-    sets: Sequence[Pairs], upscale: SuperResolve, *, device: str, judge_folder: Path | None
-) -> pd.DataFrame:
-    """Scores of every image of some benchmarks.
+    sets: Sequence[Pairs],
+    upscales: Mapping[Row, SuperResolve],
+    *,
+    device: str,
+    judge_folder: Path | None,
+) -> dict[Row, pd.DataFrame]:
+    """Scores of every image of some benchmarks, for several networks at once.
+
+    Each image is read, and the judge looks at its hr, once for all networks. A score is the same,
+    bit by bit, whichever others are taken beside it.
 
     Args:
         sets: pairs for testing, of one scale and protocol.
-        upscale: from lr (3, H, W) to sr (3, sH, sW).
+        upscales: from lr (3, H, W) to sr (3, sH, sW), by the name that errors call it.
 
     Returns:
-        Columns protocol, benchmark, image, and the protocol's metrics.
+        For each name columns protocol, benchmark, image, and the protocol's metrics.
 
     Raises:
         ValueError: for an image that cannot be scored, by name: sr of another size than hr, not
@@ -85,18 +112,36 @@ def score_pairs(
     """
     protocol, scale = sets[0].protocol, sets[0].scale
     scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder)
-    rows = []
+    rows = {row: [] for row in upscales}
     for pairs in sets:
         for index, name in enumerate(
             tqdm(pairs.names, f"{pairs.image_set} x{scale}", disable=None)
         ):
-            lr, hr = pairs[index]
-            with at(f"{pairs.path}: {name}"), full_precision():
-                scores = scorer(upscale(lr).cpu(), hr)
-            rows.append(
-                {"protocol": protocol.name, "benchmark": pairs.image_set, "image": name} | scores
-            )
-    return pd.DataFrame(rows)
+            image = {"protocol": protocol.name, "benchmark": pairs.image_set, "image": name}
+            with full_precision():
+                scores = _score_image(pairs, index, upscales, scorer)
+            for row, found in scores.items():
+                rows[row].append(image | found)
+    return {row: pd.DataFrame(found) for row, found in rows.items()}
+
+
+def _score_image(
+    pairs: Pairs, index: int, upscales: Mapping[Row, SuperResolve], scorer: Scorer
+) -> dict[Row, dict[str, float]]:
+    """Scores of one image; a function, so that nothing is left of its features behind it."""
+    where = f"{pairs.path}: {pairs.names[index]}"
+    lr, hr = pairs[index]
+    images = {}
+    for row, upscale in upscales.items():  # all before hr's features ask for memory, too
+        with at(f"{row}: {where}"):
+            images[row] = upscale(lr).cpu()
+    with at(where):
+        score = scorer.against(hr)
+    scores = {}
+    for row, sr in images.items():
+        with at(f"{row}: {where}"):
+            scores[row] = score(sr)
+    return scores
 
 
 def full_precision() -> AbstractContextManager:
@@ -104,44 +149,79 @@ def full_precision() -> AbstractContextManager:
     return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
-def evaluate_cell(
-    weights: Path,
+def evaluate_cells(
+    outputs: Mapping[Path, Path],
     pairs: Iterable[Path],
-    output: Path,
     *,
     device: str,
     judge_folder: Path | None,
     tile: int = TILE,
 ) -> None:
-    """Scores a trained cell, or an imported network, into a CSV.
+    """Scores trained cells, or imported networks, of one scale and protocol, into a CSV each.
+
+    Scored together they share what belongs to hr, see `score_pairs`; all networks are in memory at
+    the same time. The files are written when everything is scored, each of them whole or not at
+    all.
 
     Args:
-        weights: file of the network, which names its cell; an imported one is scored under
-            whichever protocol the pairs are of, and has no seed.
+        outputs: the CSV of each weights file, which names its cell; an imported one is scored under
+            whichever protocol the pairs are of, and has no seed. Columns of a CSV: backbone, scale,
+            loss, seed, then those of `score_pairs`. Where an image was run in tiles, which can
+            change its score, also a column `tiled`: the tiles' side in lr pixels, 0 for whole
+            images.
         pairs: pairs files of the benchmarks.
-        output: the CSV: backbone, scale, loss, seed, then the columns of `score_pairs`. Where an
-            image was run in tiles, which can change its score, also a column `tiled`: the tiles'
-            side in lr pixels, 0 for whole images.
         tile: side of the tiles for images of more pixels than one of them, see `tlw.tiles`.
 
     Raises:
-        ValueError: for pairs of another scale or protocol, made for training, or given twice.
+        ValueError: for networks of different scales or protocols, and for pairs of another one,
+            made for training, or given twice.
     """
-    net, cell = load_network(weights)
-    check_tiles(tile, OVERLAP, net.window)
-    net.to(device)
-    paths, trained = list(pairs), isinstance(cell, Cell)
-    protocol = cell.protocol if trained else Pairs(paths[0]).protocol.name
-    sets = _benchmarks(paths, cell.scale, protocol)
-    scores = score_pairs(
-        sets, lambda lr: super_resolve(net, lr, tile=tile), device=device, judge_folder=judge_folder
-    )
-    s = cell.scale
+    networks = {path: load_network(path) for path in outputs}
+    cells = {path: cell for path, (_, cell) in networks.items()}
+    paths = list(pairs)
+    s = _in_common("scale", {path: cell.scale for path, cell in cells.items()})
+    trained = {path: cell.protocol for path, cell in cells.items() if isinstance(cell, Cell)}
+    protocol = _in_common("protocol", trained or {paths[0]: Pairs(paths[0]).protocol.name})
+    sets = _benchmarks(paths, s, protocol)
+    upscales = {}
+    for path, (net, _) in networks.items():
+        with at(str(path)):
+            check_tiles(tile, OVERLAP, net.window)
+        upscales[path] = partial(super_resolve, net.to(device), tile=tile)
+    scores = score_pairs(sets, upscales, device=device, judge_folder=judge_folder)
     tiled = [tile_of(h // s, w // s, tile) for pairs in sets for h, w in pairs.sizes]
-    if any(tiled):
-        scores.insert(scores.columns.get_loc("image") + 1, "tiled", tiled)
-    seed = cell.seed if trained else ""
-    write_scores(scores, output, cell.backbone_name, cell.scale, cell.loss_name, seed)
+    for path, cell in cells.items():
+        if any(tiled):
+            scores[path].insert(scores[path].columns.get_loc("image") + 1, "tiled", tiled)
+        seed = cell.seed if path in trained else ""
+        write_scores(scores[path], outputs[path], cell.backbone_name, s, cell.loss_name, seed)
+
+
+def scores_beside(weights: Sequence[Path]) -> dict[Path, Path]:
+    """A scores.csv beside each weights file; ValueError for two of them in one folder."""
+    outputs: dict[Path, Path] = {}
+    for path in weights:
+        output = path.with_name("scores.csv")
+        for other in outputs:
+            if other.parent.resolve() == path.parent.resolve():
+                raise ValueError(
+                    f"{other} and {path} would both be scored into {output}; score them one by "
+                    "one, with --output"
+                )
+        outputs[path] = output
+    return outputs
+
+
+def _in_common(rule: str, found: Mapping[Path, Rule]) -> Rule:
+    """The one scale, or protocol, of several files."""
+    (first, expected), *others = found.items()
+    for path, other in others:
+        if other != expected:
+            raise ValueError(
+                f"{path}: expected {rule} {expected}, as {first} has, found {rule} {other}; what "
+                "is scored together has one scale and one protocol"
+            )
+    return expected
 
 
 def evaluate_bicubic(
@@ -153,11 +233,11 @@ def evaluate_bicubic(
     sets = _benchmarks(paths, first.scale, first.protocol.name)
     scores = score_pairs(
         sets,
-        lambda lr: first.protocol.upsample_bicubic(lr[None], first.scale)[0],
+        {"bicubic": lambda lr: first.protocol.upsample_bicubic(lr[None], first.scale)[0]},
         device=device,
         judge_folder=judge_folder,
     )
-    write_scores(scores, output, "bicubic", first.scale, "", "")
+    write_scores(scores["bicubic"], output, "bicubic", first.scale, "", "")
 
 
 def _benchmarks(paths: Iterable[Path], scale: int, protocol: str) -> list[Pairs]:

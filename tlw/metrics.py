@@ -70,12 +70,12 @@ def _luma_pair(
 
 
 def _shaved_luma(name: str, images: torch.Tensor, border: int) -> torch.Tensor:
-    images = images.detach().to("cpu", torch.float64)
-    if not ((images >= 0) & (images <= 1)).all():
-        low, high = images.min().item(), images.max().item()
+    images = images.detach().cpu()
+    low, high = (end.item() for end in images.aminmax())
+    if not (low >= 0 and high <= 1):  # with a nan among them, both are
         raise ValueError(
             f"expected {name} in [0, 1], found {low:g} to {high:g}; a protocol's finish() clamps, "
             "tlw.images.from_signed takes [-1, 1] there"
         )
     height, width = images.shape[2:]
-    return luma(images)[:, border : height - border, border : width - border]
+    return luma(images.double())[:, border : height - border, border : width - border]
