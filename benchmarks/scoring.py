@@ -1,7 +1,7 @@
 """Images a second of scoring, against LPIPS that sends both images through VGG for each cell.
 
 PSNR and LPIPS of protocol `paper` on a benchmark, sr being there already: one cell, and several
-cells after each other.
+cells together.
 """
 
 import argparse
@@ -22,9 +22,12 @@ Scores = list[dict[str, float]]
 
 
 def ours(cells: list[list[Tensor]], references: list[Tensor], scorer: Scorer) -> Scores:
-    """Scores of each cell's sr images."""
-    return [scorer(sr, hr) for images in cells
-            for sr, hr in zip(images, references, strict=True)]  # fmt: skip
+    """Scores of each cell's sr images, cell by cell, the judge looking at each hr once."""
+    of_images = []
+    for sr_images, hr in zip(zip(*cells, strict=True), references, strict=True):
+        score = scorer.against(hr)
+        of_images.append([score(sr) for sr in sr_images])
+    return [of_cell for scores in zip(*of_images, strict=True) for of_cell in scores]
 
 
 @torch.no_grad()
