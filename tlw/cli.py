@@ -192,7 +192,7 @@ def evaluate(
         typer.Option(
             "--output",
             "-o",
-            help="CSV for each image, of a single one of WEIGHTS.",
+            help="CSV for each image, where one network is scored.",
             show_default="scores.csv beside each weights file",
         ),
     ] = None,
