@@ -19,33 +19,34 @@ ROOT = Path(__file__).parents[1]
 ROW = ["backbone", "scale", "loss"]
 
 
-def run(numerics: str, folder: Path, cores: int, only: str) -> pd.DataFrame:
-    """The scores of the toy grid in some numerics, a row for each cell."""
-    config = yaml.safe_load((ROOT / "config" / "toy.yaml").read_text())
+def run(numerics: str, folder: Path, cores: int, config_file: Path) -> pd.DataFrame:
+    """The scores of a config's cells in some numerics, a row for each cell."""
+    config = yaml.safe_load(config_file.read_text())
     config["results"] = str(folder / numerics)
     for recipe in config["recipes"].values():
         recipe["numerics"] = numerics
-    if only:
-        config["grids"] = {only: config["grids"][only]}
     path = folder / f"{numerics}.yaml"
     path.write_text(yaml.safe_dump(config))
     words = ["snakemake", "--cores", str(cores), "--quiet", "all", "--configfile", str(path)]
     subprocess.run(words, cwd=ROOT, check=True)
-    found = [pd.read_csv(csv) for csv in (folder / numerics).glob("table*/*/scores.csv")]
+    grids = folder / numerics
+    scores = [path for grid in config["grids"] for path in grids.glob(f"{grid}/*/scores.csv")]
+    found = [pd.read_csv(path) for path in scores]
     return pd.concat(found).groupby(ROW)[["psnr_y", "lpips_vgg"]].mean()
 
 
 def main() -> int:
     options = argparse.ArgumentParser(description=__doc__.partition("\n\n")[0])
     options.add_argument("--cores", type=int, default=2, help="jobs at once (default 2)")
-    options.add_argument("--grid", default="", help="table1 or table2 (default both)")
+    options.add_argument("--config", type=Path, default=ROOT / "config" / "toy.yaml",
+                         help="another config (default config/toy.yaml)")  # fmt: skip
     options.add_argument("--folder", type=Path, default=ROOT / "results" / "toy-numerics",
                          help="for both runs; what is there already is not made again")  # fmt: skip
     asked = options.parse_args()
     print(machine(device("cpu")), end="\n\n", flush=True)
     asked.folder.mkdir(parents=True, exist_ok=True)
     exact, fast = (
-        run(kind, asked.folder.absolute(), asked.cores, asked.grid) for kind in ("exact", "fast")
+        run(kind, asked.folder.absolute(), asked.cores, asked.config) for kind in ("exact", "fast")
     )
     change = fast - exact
     print_table(

@@ -1,5 +1,6 @@
 """The benchmarks: their baselines compute what the package computes, and every script runs."""
 
+import os
 import subprocess
 import sys
 from itertools import pairwise
@@ -8,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from basicsr_like import network
 from common import interleave, quartiles, ratio
 from flops import flops
@@ -184,8 +186,25 @@ def test_the_shares_of_a_step_are_all_of_it_and_the_judge_has_some_where_there_i
         assert [share > 0 for share in table[part]] == weighted
 
 
+@pytest.mark.slow
+def test_the_toy_grid_s_cells_are_compared_in_both_numerics(tmp_path):
+    config = yaml.safe_load((SCRIPTS.parent / "config" / "toy.yaml").read_text())
+    config["grids"] = {"table1": config["grids"]["table1"] | {"backbones": ["vdsr"], "scales": [2],
+                                                              "losses": ["l1"]}}  # fmt: skip
+    config["recipes"]["toy"] |= {"epochs": 1, "steps_per_epoch": 2}
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
+    words = ("--config", tmp_path / "tiny.yaml", "--folder", tmp_path / "runs")
+    done = subprocess.run(
+        [sys.executable, SCRIPTS / "toy_numerics.py", *words],
+        env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
+        text=True, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "| vdsr x2 l1 |" in done.stdout and "within the bound of 0.02 dB" in done.stdout
+
+
 def test_every_script_is_run_here_and_described():
     helpers = {"common", "cases", "plain", "basicsr_like"}
-    assert {path.stem for path in SCRIPTS.glob("*.py")} - helpers == set(CALLS)
+    assert {path.stem for path in SCRIPTS.glob("*.py")} - helpers == {*CALLS, "toy_numerics"}
     page = (SCRIPTS / "README.md").read_text()
     assert all(f"`{name}.py`" in page for name in (*CALLS, *helpers))
