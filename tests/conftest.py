@@ -29,7 +29,7 @@ def clone(tmp_path) -> Path:
 
 def make_clone(folder: Path) -> Path:
     root = Path(__file__).parents[1]
-    for name in ("workflow", "config", "resources", "slurm"):
+    for name in ("workflow", "config", "resources", "slurm", "examples"):
         ignored = shutil.ignore_patterns("images", "weights", "__pycache__")
         shutil.copytree(root / name, folder / name, ignore=ignored)
     shutil.copy(root / "environment.yml", folder)

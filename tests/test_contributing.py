@@ -1,8 +1,9 @@
-"""The examples of README and CONTRIBUTING, run as they are printed."""
+"""The examples of README, CONTRIBUTING and the other pages, run as they are printed."""
 
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import torch
 import yaml
 from PIL import Image
 from skimage import data
+from snakemake.utils import update_config
 from test_tables import scored
+from test_workflow import planned, planned_cells
 from toys import (
     SMALL_EDSR,
     authors_state_dict,
@@ -26,12 +29,14 @@ from toys import (
 from typer.testing import CliRunner
 
 from tlw.cli import app
+from tlw.config import Config, read_cell
 from tlw.evaluate import evaluate_bicubic
 from tlw.images import write_image
 from tlw.pairs import write_pairs
 from tlw.protocols import PROTOCOLS
 from tlw.sr_net import build_network, load_network, save_network
 from tlw.tables import read_scores
+from tlw.weights import judge_weights
 
 ROOT = Path(__file__).parents[1]
 
@@ -93,46 +98,91 @@ def test_images_are_upscaled_as_the_readme_says(tmp_path, monkeypatch):
     assert scope["sr"].shape == (3, 20, 24) and scope["cell"] == cell
 
 
-@pytest.fixture
-def workspace(clone) -> Path:
-    """A clone with the files and entries that CONTRIBUTING has its reader write."""
-    for name, code in blocks("CONTRIBUTING.md", "python"):
-        (clone / name).write_text(code)
-    config = {"results": "results/mine", "test": ["toy-test"], "device": "cpu", "threads": 1}
+# --- the grid, and what a config adds to it ---------------------------------------------------
+
+
+def shell(line: str, folder: Path) -> str:
+    """All that a line of shell printed."""
+    done = in_shell(line, folder)
+    return done.stdout + done.stderr
+
+
+def test_one_cell_is_made_and_made_again_as_the_readme_says(clone):
+    [lines] = [code for _, code in blocks("README.md", "sh") if "--forcerun" in code]
+    for line in lines.splitlines():
+        assert planned(shell(f"{line} -n", clone), "train") == ["table1/edsr_x4_l1-tlw_seed0"]
+
+
+def test_a_change_is_laid_over_the_papers_grid_as_the_readme_says(clone):
+    configs = dict(blocks("README.md", "yaml"))
+    for name, text in configs.items():
+        (clone / name).write_text(text)
+    [line] = [code.strip() for _, code in blocks("README.md", "sh") if "mine.yaml" in code]
+    cells = planned_cells(shell(f"{line} --printshellcmds", clone))
+    assert len(cells) == 36 + 3
+    samples = {name: cell["loss"].get("samples") for name, cell in cells.items()}
+    assert {n for n, t in samples.items() if t == 5} == {n for n in cells if "_l1-tlw_" in n}
+
+    line = line.replace("mine.yaml", "grid.yaml")
+    output = shell(f"PYTHONPATH=examples {line}", clone)
+    added = [cell for cell in planned(output, "train") if cell.startswith("mine/")]
+    assert len(added) == 2 * 4 * 3 and len(planned(output, "train")) == 39 + 24
+
+
+def test_the_entries_that_the_key_by_key_page_shows_are_right(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "examples")
+    for _, text in blocks("config/README.md", "yaml"):
+        content = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+        update_config(content, yaml.safe_load(text))
+        Config.parse(content, "config/README.md")
+
+
+def test_an_image_set_of_ones_own_trains_the_example_as_contributing_says(clone, monkeypatch):
     for kind, text in blocks("CONTRIBUTING.md", "yaml"):
-        if kind == "datasets":
-            with (clone / "resources" / "datasets.yaml").open("a") as file:
-                file.write("\n" + text)
-        else:
-            config |= yaml.safe_load(text)
-    (clone / "mine.yaml").write_text(yaml.safe_dump(config))
-    return clone
-
-
-def test_a_network_a_loss_and_an_image_set_are_added_as_contributing_says(workspace):
-    photos = workspace / "photos"
+        path = clone / {"datasets": "resources/datasets.yaml", "config": "photos.yaml"}[kind]
+        with path.open("a") as file:
+            file.write("\n" + text)
     for name in ("astronaut", "coffee"):
-        write_image(photos / f"{name}.png", getattr(data, name)())
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "PYTHONPATH": str(workspace),
-    }
+        write_image(clone / "photos" / f"{name}.png", getattr(data, name)())
+    shell("tlw fetch my-photos --from photos", clone)
+    [printed] = re.findall(
+        r"`(snakemake -n .*photos\.yaml)`", (ROOT / "CONTRIBUTING.md").read_text()
+    )
+    monkeypatch.setenv("PYTHONPATH", "examples")
+    pairs = planned(shell(printed, clone), "pairs")
+    assert [job for job in pairs if "train" in job] == ["train/my-photos/2", "train/toy-train/3"]
 
-    def run(*words: str) -> None:
-        done = subprocess.run(words, cwd=workspace, env=environment, text=True, capture_output=True)
-        assert done.returncode == 0, done.stdout + done.stderr
-
-    run("tlw", "fetch", "my-photos", "--from", str(photos))
-    target = "results/mine/mine/shuffle_x2_charbonnier_seed0/weights.safetensors"
-    run("snakemake", target, "--cores", "1", "--configfile", "mine.yaml", "--show-failed-logs")
-    sys.path.insert(0, str(workspace))
-    try:
-        net, cell = load_network(workspace / target)
-    finally:
-        sys.path.remove(str(workspace))
+    target = "results/examples/own/shuffle_x2_charbonnier_seed0/weights.safetensors"
+    shell(printed.replace("-n", f"{target} --cores 1 --show-failed-logs"), clone)
+    monkeypatch.syspath_prepend(clone / "examples")
+    net, cell = load_network(clone / target)
+    assert cell.train == ("my-photos",) and cell.backbone.path == "my_networks:Shuffle"
     assert cell.loss.path == "my_losses:Charbonnier" and cell.loss.arguments == {"eps": 0.002}
     assert net(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)
+
+
+@pytest.mark.slow
+def test_the_examples_run_as_their_page_says(clone):
+    (clone / "resources" / "weights").mkdir()
+    shutil.copy(judge_weights("vgg"), clone / "resources" / "weights")
+    [(_, line)] = blocks("examples/README.md", "sh")
+    shell(line, clone)
+    assert "Nothing to be done" in shell(line, clone)
+    results = clone / "results" / "examples"
+    cells = {path.parent.name: read_cell(path) for path in results.glob("*/*/cell.json")}
+    assert sorted(cells) == sorted(
+        [f"shuffle_x2_{loss}_seed{n}" for loss in ("l1-tlw", "charbonnier") for n in (0, 1)]
+        + ["vdsr-small_x3_l1-tlw_seed0", "vdsr-small_x3_l1-tlw-code_seed0"]
+    )
+    readings = [cells[f"vdsr-small_x3_{loss}_seed0"] for loss in ("l1-tlw", "l1-tlw-code")]
+    assert [cell.preset for cell in readings] == ["paper", "authors-code"]
+    assert [cell.loss.samples for cell in readings] == [5, 3]
+    table = (results / "tables" / "own.md").read_text()
+    assert "over 2 seeds" in table and "| shuffle | charbonnier |" in table
+    assert "| l1-tlw-code |" in (results / "tables" / "readings.md").read_text()
+
+
+# --- networks, images and comparisons ---------------------------------------------------------
 
 
 def test_the_commands_for_networks_and_images_from_elsewhere_run_as_printed(tmp_path, monkeypatch):
@@ -231,8 +281,6 @@ def test_the_picture_of_the_workflow_shows_every_rule():
 
 
 def test_every_key_of_the_config_is_explained():
-    from tlw.config import Config
-
     page = (ROOT / "config" / "README.md").read_text()
     schema = Config.model_json_schema()
     keys = {k for part in [schema, *schema["$defs"].values()] for k in part["properties"]}

@@ -4,8 +4,10 @@ Tests marked `toy` look at the finished toy grid in results/toy, which `make toy
 """
 
 import csv
+import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -53,6 +55,16 @@ def planned(output: str, rule: str) -> list[str]:
     return sorted("/".join(value for _, value in pair) for pair in pairs)
 
 
+def planned_cells(output: str) -> dict[str, dict]:
+    """The resolved configs of the cells of a dry run that prints its commands, by grid/cell."""
+    commands = [shlex.split(line) for line in re.findall(r"\btlw cell (.*)", output)]
+    folders = [Path(words[words.index("--output") + 1]).parent for words in commands]
+    return {
+        f"{folder.parent.name}/{folder.name}": json.loads(words[0])
+        for folder, words in zip(folders, commands, strict=True)
+    }
+
+
 def changed(config: str, tmp_path: Path, change) -> str:
     """A copy of a config of ours with a change made to its content."""
     content = yaml.safe_load((ROOT / "config" / config).read_text())
@@ -66,7 +78,7 @@ def changed(config: str, tmp_path: Path, change) -> str:
 
 
 def test_the_papers_grid_is_36_cells_and_3(clone):
-    output = snakemake("-n", "--cores", "16", "--resources", "gpu=4", folder=clone)
+    output = snakemake("-n", "all", "--cores", "16", "--resources", "gpu=4", folder=clone)
     cells = planned(output, "train")
     assert "Left out of the tables: the image set Manga109" in output
     assert len([c for c in cells if c.startswith("table1/")]) == 36
@@ -82,6 +94,28 @@ def test_a_cell_is_made_by_naming_its_scores(clone):
         [f"train/{name}/4" for name in ("General100", "BSDS200", "T91")]
         + [f"test/{name}/4" for name in ("Set5", "Set14", "BSDS100", "Urban100")]
     )
+    assert planned(output, "evaluate") == planned(output, "train") == planned(output, "cell")
+    assert planned(output, "fetch_weights") == ["vgg"] and planned(output, "table") == []
+
+
+def test_presets_are_chosen_by_grid_and_by_loss_and_seeds_multiply_cells(clone, tmp_path):
+    def change(content):
+        content["grids"]["table1"].update(preset="authors-code", backbones=["vdsr"], seeds=[0, 7])
+        content["losses"] = {"mse-tlw": {"preset": "paper"}}
+
+    config = changed("config.yaml", tmp_path, change)
+    output = snakemake("-n", "--printshellcmds", "--configfile", config, folder=clone)
+    cells = planned_cells(output)
+    assert sorted(cells) == planned(output, "train") and len(cells) == 3 * 4 * 2 + 3
+    for name, cell in cells.items():
+        grid, loss = name.split("/")[0], cell["loss_name"]
+        preset = "paper" if grid == "table2" or loss == "mse-tlw" else "authors-code"
+        assert cell["preset"] == preset
+        if loss.endswith("-tlw"):
+            assert cell["loss"]["k_epochs"] == {"paper": 200, "authors-code": 100}[preset]
+        # start weights are the grid's, so that all its losses begin alike
+        assert cell["recipe"]["init"] == ("normal" if grid == "table2" else "authors-code")
+        assert name.endswith(f"_seed{cell['seed']}")
 
 
 def test_it_has_no_lint(clone):

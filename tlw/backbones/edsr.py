@@ -39,26 +39,18 @@ class ShuffleUpsampler(nn.Sequential):
         super().__init__(*parts)
 
 
-class EDSR(nn.Module):
-    """`blocks` residual blocks under one long skip connection, then upsampling.
+class LongSkip(nn.Module):
+    """What EDSR and RCAN have in common: a body under one long skip connection, then upsampling.
 
-    lr (N, 3, h, w) to sr (N, 3, scale h, scale w), any size, any range. `features` is the number
-    of channels. Raises ValueError for a scale other than 2, 3, 4 or a number below 1.
+    A subclass makes the parts.
     """
 
     features_scale = 1
-
-    def __init__(self, *, scale: int, features: int = 64, blocks: int = 16) -> None:
-        super().__init__()
-        require_scale("EDSR", scale)
-        require_counts("EDSR", features=features, blocks=blocks)
-        self.scale = scale
-        self.num_features = features
-        self.head = nn.Conv2d(3, features, 3, padding=1)
-        self.body = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
-        self.body_end = nn.Conv2d(features, features, 3, padding=1)
-        self.upsample = ShuffleUpsampler(scale=scale, features=features)
-        self.tail = nn.Conv2d(features, 3, 3, padding=1)
+    head: nn.Module
+    body: nn.Module
+    body_end: nn.Module
+    upsample: nn.Module
+    tail: nn.Module
 
     def forward(self, lr: Tensor) -> Tensor:
         """sr (N, 3, scale h, scale w) of lr (N, 3, h, w)."""
@@ -72,3 +64,23 @@ class EDSR(nn.Module):
     def reconstruct(self, features: Tensor, lr: Tensor) -> Tensor:
         """The image from the features alone; lr is not used."""
         return self.tail(self.upsample(features))
+
+
+class EDSR(LongSkip):
+    """`blocks` residual blocks under one long skip connection, then upsampling.
+
+    lr (N, 3, h, w) to sr (N, 3, scale h, scale w), any size, any range. `features` is the number
+    of channels. Raises ValueError for a scale other than 2, 3, 4 or a number below 1.
+    """
+
+    def __init__(self, *, scale: int, features: int = 64, blocks: int = 16) -> None:
+        super().__init__()
+        require_scale("EDSR", scale)
+        require_counts("EDSR", features=features, blocks=blocks)
+        self.scale = scale
+        self.num_features = features
+        self.head = nn.Conv2d(3, features, 3, padding=1)
+        self.body = nn.Sequential(*(ResidualBlock(features) for _ in range(blocks)))
+        self.body_end = nn.Conv2d(features, features, 3, padding=1)
+        self.upsample = ShuffleUpsampler(scale=scale, features=features)
+        self.tail = nn.Conv2d(features, 3, 3, padding=1)

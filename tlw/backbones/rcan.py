@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlw.backbones import require_counts, require_scale
+from tlw.backbones.edsr import LongSkip
 
 
 class ChannelAttention(nn.Module):
@@ -52,7 +53,7 @@ class ResidualGroup(nn.Module):
         return x + self.end(self.blocks(x))
 
 
-class RCAN(nn.Module):
+class RCAN(LongSkip):
     """`groups` residual groups of `blocks` blocks under one long skip, then upsampling.
 
     lr (N, 3, h, w) to sr (N, 3, scale h, scale w), any size, any range. `features` is the number
@@ -60,8 +61,6 @@ class RCAN(nn.Module):
     Raises ValueError for a scale other than 2, 3, 4, a number below 1, or a reduction that leaves
     no channel.
     """
-
-    features_scale = 1
 
     def __init__(
         self,
@@ -90,16 +89,3 @@ class RCAN(nn.Module):
             nn.Conv2d(features, features * scale**2, 3, padding=1), nn.PixelShuffle(scale)
         )
         self.tail = nn.Conv2d(features, 3, 3, padding=1)
-
-    def forward(self, lr: Tensor) -> Tensor:
-        """sr (N, 3, scale h, scale w) of lr (N, 3, h, w)."""
-        return self.reconstruct(self.features(lr), lr)
-
-    def features(self, lr: Tensor) -> Tensor:
-        """The maps after the long skip connection, (N, num_features, h, w)."""
-        x = self.head(lr)
-        return x + self.body_end(self.body(x))
-
-    def reconstruct(self, features: Tensor, lr: Tensor) -> Tensor:
-        """The image from the features alone; lr is not used."""
-        return self.tail(self.upsample(features))
