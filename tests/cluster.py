@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -160,6 +160,14 @@ def widen(cluster: Cluster) -> None:
     cluster("scontrol", "reconfigure")
 
 
+def end_what_is_left(folder: Path) -> None:
+    """Ends jobs' processes that SLURM has lost sight of: their environment names its folder."""
+    for path in Path("/proc").glob("[0-9]*/environ"):
+        with suppress(OSError):  # it has ended meanwhile
+            if os.fsencode(folder) + b"/bin:" in path.read_bytes():
+                os.kill(int(path.parent.name), signal.SIGKILL)
+
+
 @contextmanager
 def running(folder: Path, shared: Path, **knobs: int) -> Iterator[Cluster]:
     """A cluster for the time of a block; skips the tests where none can be had."""
@@ -179,3 +187,4 @@ def running(folder: Path, shared: Path, **knobs: int) -> Iterator[Cluster]:
         yield cluster
     finally:
         cluster.down()
+        end_what_is_left(folder)

@@ -48,7 +48,7 @@ def test_no_gpu_is_asked_for_by_who_computes_on_the_cpu():
 
 
 def test_they_are_no_part_of_a_cell():
-    changed = config(resources={"rcan": {"runtime": 1}, "vdsr_x4": {"mem_mb": 1, "gpu": 3}})
+    changed = config(resources={"rcan": {"runtime": 1}, "vdsr_x4": {"mem_mb": 1, "gpu": 0}})
     for grid in changed.grids:
         assert changed.cells(grid) == config().cells(grid)
 

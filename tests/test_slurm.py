@@ -272,7 +272,7 @@ def faulted(cluster, tmp_path_factory) -> Iterator[Faulted]:
             run.wait()
             yield found
         finally:
-            run.kill()
+            found.run.kill()
 
 
 TABLES = ("plain", "weighted")
@@ -431,7 +431,10 @@ def test_hundreds_of_short_jobs_are_few_to_slurm(cluster, tmp_path):
     before = len(cluster.jobs())
     path = f"{tmp_path / 'bin'}:{cluster.environment['PATH']}"
     run = cluster.start(folder, "all", "--configfile", "many.yaml", "--quiet", PATH=path)
-    run.wait(patience=3600)
+    try:
+        run.wait(patience=3600)
+    finally:
+        run.kill()
     jobs = cluster.jobs()[before:]
     assert {job.state for job in jobs} == {"COMPLETED"}
     assert len(jobs) == 1 + 4 + 5 + 1  # pairs, train, evaluate, table
