@@ -17,7 +17,7 @@ from conftest import make_clone
 from toys import environment, fill, photograph, small_disk
 
 from tlw.config import Config
-from tlw.evaluate import evaluate_bicubic, evaluate_cell
+from tlw.evaluate import evaluate_bicubic, evaluate_cells, scores_beside
 from tlw.images import write_image
 from tlw.tables import write_tables
 from tlw.trainer import train
@@ -293,7 +293,8 @@ def undisturbed(faulted, tmp_path_factory) -> Path:
         rows = [results / grid / cell.name for cell in settings.cells(grid)]
         for row, cell in zip(rows, settings.cells(grid), strict=True):
             train(cell, [train_pairs], row, **judge)
-            evaluate_cell(row / "weights.safetensors", [test_pairs], row / "scores.csv", **judge)
+        outputs = scores_beside([row / "weights.safetensors" for row in rows])
+        evaluate_cells(outputs, [test_pairs], **judge)
         write_tables(
             [*rows, results / "bicubic_x2"], results / "tables" / grid, title="Faults",
             published=ROOT / "resources" / "published.csv", number=None,
