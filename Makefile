@@ -35,8 +35,8 @@ test-all: $(VENV)/installed
 	pytest $(PYTEST) -m "not network and not slurm and not toy"
 
 lint: $(VENV)/installed
-	ruff check tlw tests workflow benchmarks
-	ruff format --check tlw tests benchmarks
+	ruff check tlw tests workflow benchmarks examples
+	ruff format --check tlw tests benchmarks examples
 	snakemake --lint --configfile config/toy.yaml
 
 # The stamp is made last, so an interrupted installation is done again.

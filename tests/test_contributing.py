@@ -162,12 +162,13 @@ def test_an_image_set_of_ones_own_trains_the_example_as_contributing_says(clone,
 
 
 @pytest.mark.slow
-def test_the_examples_run_as_their_page_says(clone):
+def test_the_examples_run_as_their_page_says(clone, monkeypatch):
     (clone / "resources" / "weights").mkdir()
     shutil.copy(judge_weights("vgg"), clone / "resources" / "weights")
     [(_, line)] = blocks("examples/README.md", "sh")
     shell(line, clone)
     assert "Nothing to be done" in shell(line, clone)
+    monkeypatch.syspath_prepend(clone / "examples")
     results = clone / "results" / "examples"
     cells = {path.parent.name: read_cell(path) for path in results.glob("*/*/cell.json")}
     assert sorted(cells) == sorted(
