@@ -161,10 +161,8 @@ EXPECTED = {
 }
 
 
-@pytest.mark.parametrize(
-    "name", [name if name == "step" else pytest.param(name, marks=pytest.mark.slow)
-             for name in CALLS]
-)  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CALLS)
 def test_a_script_says_what_it_ran_on_and_prints_its_ratios(name):
     done = run_script(name, *CALLS[name])
     assert done.returncode == 0 or (name == "numerics" and "BEYOND" in done.stdout), done.stderr
