@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tlw import layer_distance as module
-from tlw.layer_distance import layer_distance
+from tlw.layer_distance import layer_distance, unit_features
 
 
 def plainly(a: Tensor, b: Tensor, head: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def test_values_and_gradients_equal_the_plain_formula_s(images, groups, channels
     share = torch.rand(len(a), dtype=torch.float64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_BLOCK", block)
-        ours = layer_distance(a, b, head)
+        ours = layer_distance(a, unit_features(b, head.dtype), head)
         [gradient] = torch.autograd.grad(ours @ share, a)
     theirs = plainly(a, repeated, head)
     [expected] = torch.autograd.grad(theirs @ share, a)
@@ -49,7 +49,7 @@ def test_a_pixel_without_any_feature_counts_and_passes_a_finite_gradient():
     a, b = torch.zeros(1, 4, 1, 2), torch.zeros(1, 4, 1, 2)
     b[:, 0] = 3
     a.requires_grad_()
-    distance = layer_distance(a, b, torch.ones(4))
+    distance = layer_distance(a, unit_features(b, torch.float32), torch.ones(4))
     assert distance.tolist() == [1]
     [gradient] = torch.autograd.grad(distance.sum(), a)
     assert gradient.isfinite().all()
@@ -59,7 +59,7 @@ def test_half_precision_maps_are_computed_with_in_float32():
     a, b = (features(2, 8, 5, 5, dtype=torch.bfloat16) for _ in range(2))
     a.requires_grad_()
     head = torch.rand(8)
-    distance = layer_distance(a, b, head)
+    distance = layer_distance(a, unit_features(b, head.dtype), head)
     assert distance.dtype == torch.float32
     expected = plainly(a.double(), b.double(), head.double())
     torch.testing.assert_close(distance.double(), expected, rtol=1e-6, atol=0)

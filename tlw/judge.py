@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from tlw.frozen_conv import conv_relu
 from tlw.images import swap_channels, to_signed
-from tlw.layer_distance import layer_distance
+from tlw.layer_distance import layer_distance, unit_features
 from tlw.numerics import HALF, twice, two_halves
 from tlw.settings import Numerics
 from tlw.weights import judge_weights
@@ -123,26 +124,18 @@ class Judge(nn.Module):
                 index, stride, padding = step
                 weight = getattr(self, f"features_{index}_weight")
                 bias = getattr(self, f"features_{index}_bias")
-                x = F.conv2d(x, weight, bias, stride, padding).relu_()
+                x = conv_relu(x, weight, bias, stride=stride, padding=padding)
         return taps
-
-    def distance(self, one: list[Tensor], other: list[Tensor]) -> Tensor:
-        """The distance between the features of N images and of N or fewer, see `layer_distance`.
-
-        Returns:
-            (N,), not below 0; gradients flow to `one`.
-        """
-        heads = [getattr(self, f"heads_{layer}").flatten() for layer in range(len(one))]
-        return sum(map(layer_distance, one, other, heads))
 
     def against(self, hr: Tensor) -> Callable[[Tensor], Tensor]:
         """D(., hr) as a function of images, with hr's features computed once.
 
         It takes as many images as hr has, or several times as many, to be compared with hr anew.
         """
+        heads = [getattr(self, f"heads_{layer}").flatten() for layer in range(5)]
         with torch.no_grad():
-            reference = self.features(hr)
-        return lambda images: self.distance(self.features(images), reference)
+            units = [unit_features(taps, heads[0].dtype) for taps in self.features(hr)]
+        return lambda images: sum(map(layer_distance, self.features(images), units, heads))
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """D(sr, hr): (N,). Both images (N, 3, H, W) in [0, 1]; gradients flow to sr only."""

@@ -6,6 +6,7 @@ and the backward pass computes again what the plain one would keep.
 """
 
 from collections.abc import Iterator
+from itertools import product
 
 import torch
 from torch import Tensor
@@ -14,66 +15,80 @@ _BLOCK = 2**18  # numbers on a CPU: a MiB in float32
 _EPS = 1e-10  # LPIPS adds it to the length
 
 
-def layer_distance(one: Tensor, other: Tensor, head: Tensor) -> Tensor:
+def unit_features(features: Tensor, dtype: torch.dtype) -> Tensor:
+    """Features (N, C, H, W), divided by the length of each pixel's: (N, H W, C) in `dtype`."""
+    units = _pixels(features).to(dtype, copy=True)
+    return units.div_(_length(units).add_(_EPS))
+
+
+def layer_distance(one: Tensor, units: Tensor, head: Tensor) -> Tensor:
     """Mean over pixels of sum_c head_c (a_c / |a| - b_c / |b|)^2 (Zhang et al., 2018, Eq. 1).
 
     Args:
         one: (N, C, H, W) features a; gradients flow to them alone.
-        other: (M, C, H, W) features b, N a multiple of M: each M of `one` are compared with them.
-        head: (C,) the channels' weights, of the floating type that is computed in.
+        units: (M, H W, C) `unit_features` of the b, N a multiple of M: each M of `one` are
+            compared with them.
+        head: (C,) the channels' weights, of the floating type of `units`.
 
     Returns:
         (N,), of the type of `head`, not below 0.
     """
-    return _LayerDistance.apply(one, other, head)
+    return _LayerDistance.apply(one, units, head)
 
 
 class _LayerDistance(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, one: Tensor, other: Tensor, head: Tensor) -> Tensor:
-        ctx.save_for_backward(one, other, head)
-        total = 0
-        for a, b in _blocks(_rows(one, len(other)), _rows(other, len(other))):
-            d, _, _ = _difference(a, b, head.dtype)
-            total = total + (d.square_() @ head).sum(dim=2)
-        return total.flatten() / one[0, 0].numel()
+    def forward(ctx, one: Tensor, units: Tensor, head: Tensor) -> Tensor:
+        ctx.save_for_backward(one, units, head)
+        features = _groups(one, len(units))
+        sums = head.new_empty(features.shape[:3])
+        for block in _blocks(features):
+            x = features[block].to(head.dtype, copy=True)
+            length = _length(x)
+            torch.addcdiv(units[block[1:]], x, length + _EPS, value=-1, out=x).square_()
+            sums[block] = x @ head
+        return sums.mean(dim=2).flatten()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None, None]:
-        one, other, head = ctx.saved_tensors
+        one, units, head = ctx.saved_tensors
         result = torch.empty_like(one, memory_format=torch.channels_last)
-        factor = 2 * grad.view(-1, len(other), 1, 1) / one[0, 0].numel()
-        rows = (_rows(x, len(other)) for x in (one, other, result))
-        for a, b, out in _blocks(*rows):
-            d, unit, length = _difference(a, b, head.dtype)
-            d.mul_(head * factor)
+        features, out = (_groups(x, len(units)) for x in (one, result))
+        factors = 2 / features.shape[2] * grad.view(*features.shape[:2], 1, 1) * head
+        for block in _blocks(features):
+            unit = features[block].to(head.dtype, copy=True)
+            length = _length(unit)
+            unit.div_(length + _EPS)
+            d = torch.sub(unit, units[block[1:]]).mul_(factors[block[:2]])
+            along = torch.linalg.vecdot(d, unit)[..., None]
+            d.div_(length + _EPS)
             # where a is all 0 so is unit, and any length will do
-            along = (d * unit).sum(dim=3, keepdim=True) / length.clamp_min(_EPS)
-            out.copy_(d.div_(length + _EPS).addcmul_(unit, along, value=-1))
+            out[block] = d.addcmul_(unit, along / length.clamp_min(_EPS), value=-1)
         return result, None, None
 
 
-def _difference(a: Tensor, b: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """a / |a| - b / |b|, a / |a| and |a|, of rows of channels."""
-    unit, length = _unit(a, dtype)
-    return unit - _unit(b, dtype)[0], unit, length
+def _length(x: Tensor) -> Tensor:
+    return torch.linalg.vector_norm(x, dim=-1, keepdim=True)
 
 
-def _unit(x: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    x = x.to(dtype)
-    length = torch.linalg.vector_norm(x, dim=3, keepdim=True)
-    return x / (length + _EPS), length
+def _pixels(x: Tensor) -> Tensor:
+    """(N, H W, C), a view of an x (N, C, H, W) in channels-last layout."""
+    return x.permute(0, 2, 3, 1).flatten(1, 2)
 
 
-def _rows(x: Tensor, images: int) -> Tensor:
-    """(N / images, images, H W, C), a view of an x (N, C, H, W) in channels-last layout."""
-    return x.permute(0, 2, 3, 1).reshape(-1, images, x[0, 0].numel(), x.shape[1])
+def _groups(x: Tensor, images: int) -> Tensor:
+    """(N / images, images, H W, C), likewise."""
+    return _pixels(x).unflatten(0, (-1, images))
 
 
-def _blocks(first: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """The same pixels of all of them, as many at once as stay in the cache."""
-    groups, images, pixels, channels = first.shape
-    size = max(1, _BLOCK // (groups * images * channels)) if first.device.type == "cpu" else pixels
-    for start in range(0, pixels, size):
-        yield tuple(x[:, :, start : start + size] for x in (first, *others))
+def _blocks(features: Tensor) -> Iterator[tuple[int | slice, int | slice, slice]]:
+    """Group, image and as many pixels as stay in the cache; on a GPU all of it at once."""
+    groups, images, pixels, channels = features.shape
+    if features.device.type != "cpu":
+        yield slice(None), slice(None), slice(None)
+        return
+    size = max(1, _BLOCK // channels)
+    # a block of the other image's serves all groups while it is in the cache
+    for image, start, group in product(range(images), range(0, pixels, size), range(groups)):
+        yield group, image, slice(start, start + size)
