@@ -16,6 +16,7 @@ from toys import CROPS, SMALL_EDSR, SMALL_HAT, toy_cell
 
 from tlw import parallel
 from tlw.config import Cell
+from tlw.images import to_unit
 from tlw.sampling import Batches, noise_seed, training_sets
 from tlw.trainer import Run
 
@@ -45,7 +46,7 @@ def trained(cell: Cell, pairs: Path) -> dict[str, torch.Tensor]:
     for step in range(len(batches)):
         run.start_epoch(step // batches.steps_per_epoch)
         torch.manual_seed(noise_seed(cell.seed, step))
-        lr, hr = (images.double() for images in batches[step])
+        lr, hr = (to_unit(images).double() for images in batches[step])
         mine = parallel.deal(len(lr))
         loss = run.loss(run.net(lr[mine]), hr[mine])
         run.optimizer.zero_grad()

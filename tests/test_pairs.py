@@ -19,12 +19,13 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from tlw.images import crop_to_multiple, read_image, to_tensor, write_image
+from tlw.images import crop_to_multiple, read_image, to_tensor, to_unit, write_image
 from tlw.metrics import psnr_y
 from tlw.pairs import Pairs, write_pairs
 from tlw.protocols import PROTOCOLS, protocol
 
 PAPER, STANDARD = PROTOCOLS["paper"], PROTOCOLS["standard"]
+CPU = torch.device("cpu")
 SIZES = [(40, 52), (31, 30), (64, 37)]
 
 
@@ -110,15 +111,35 @@ def test_training_crops_to_its_own_multiple(images, target):
     assert Pairs(target).sizes == ((28, 28), (28, 28), (56, 28))
 
 
-@pytest.mark.parametrize("in_memory", [False, True])
-def test_a_crop_is_that_part_of_the_pair(written, in_memory):
-    pairs = Pairs(written, in_memory=in_memory)
-    for index, (lr, hr) in enumerate(pairs):
+@pytest.mark.parametrize("device", [None, CPU])
+def test_a_crop_is_that_part_of_the_pair_as_it_is_stored(written, device):
+    pairs = Pairs(written, device=device)
+    for index in range(len(pairs)):
+        lr, hr = pairs.stored(index)
         height, width = lr.shape[1:]
         for y, x, size in [(0, 0, 5), (height - 7, width - 7, 7), (3, 1, 1)]:
             small_lr, small_hr = pairs.crop(index, y, x, size)
             assert torch.equal(small_lr, lr[:, y : y + size, x : x + size])
             assert torch.equal(small_hr, hr[:, 2 * y : 2 * (y + size), 2 * x : 2 * (x + size)])
+
+
+@pytest.mark.parametrize("device", [None, CPU])
+@pytest.mark.parametrize(("rules", "lr_type"), [(PAPER, torch.float32), (STANDARD, torch.uint8)])
+def test_what_is_stored_are_the_levels_of_the_pair(images, target, rules, lr_type, device):
+    write(images, target, protocol=rules)
+    pairs = Pairs(target, device=device)
+    for index, pair in enumerate(pairs):
+        stored = pairs.stored(index)
+        assert [image.dtype for image in stored] == [lr_type, torch.uint8]
+        assert all(torch.equal(to_unit(s), image) for s, image in zip(stored, pair, strict=True))
+
+
+def test_what_is_read_is_the_reader_s_own(written):
+    pairs = Pairs(written, device=CPU)
+    for image in (*pairs.stored(0), *pairs[0], *pairs.crop(0, 0, 0, 4)):
+        before = content(pairs)
+        image.fill_(1)
+        assert content(pairs) == before
 
 
 @pytest.mark.parametrize(("y", "x", "size"), [(-1, 0, 4), (0, -1, 4), (0, 0, 0), (9, 0, 12)])
@@ -161,12 +182,10 @@ def report_content(pairs: Pairs, queue) -> None:
         queue.put(content(pairs))
 
 
-@pytest.mark.parametrize(
-    ("method", "in_memory"), [("fork", False), ("fork", True), ("spawn", False)]
-)
-def test_processes_read_the_same_file_at_once(images, target, method, in_memory):
+@pytest.mark.parametrize(("method", "device"), [("fork", None), ("fork", CPU), ("spawn", None)])
+def test_processes_read_the_same_file_at_once(images, target, method, device):
     write(images, target)
-    pairs = Pairs(target, in_memory=in_memory)
+    pairs = Pairs(target, device=device)
     expected = content(pairs)  # opened here before the others start
     context = get_context(method)
     queue = context.Queue()
@@ -210,17 +229,17 @@ def test_a_data_loader_with_workers_reads_what_the_main_process_reads(written):
 
 
 def test_pairs_can_be_pickled_and_stay_small(written):
-    for in_memory in (False, True):
-        pairs = Pairs(written, in_memory=in_memory)
+    for device in (None, CPU):
+        pairs = Pairs(written, device=device)
         expected = content(pairs)
         pickled = pickle.dumps(pairs)
         assert len(pickled) < 2000
         assert content(pickle.loads(pickled)) == expected  # noqa: S301 - written two lines above
 
 
-def test_pairs_in_memory_do_not_need_the_file_any_more(images, target):
+def test_pairs_kept_on_a_device_do_not_need_the_file_any_more(images, target):
     write(images, target)
-    pairs = Pairs(target, in_memory=True)
+    pairs = Pairs(target, device=CPU)
     expected = content(pairs)
     target.unlink()
     assert content(pairs) == expected

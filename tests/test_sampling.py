@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from toys import coded_pairs, photograph, toy_cells, toy_pairs
 
 from tlw.config import Recipe
+from tlw.images import to_unit
 from tlw.pairs import Pairs
 from tlw.protocols import PROTOCOLS
 from tlw.sampling import Batches, noise_seed
@@ -29,7 +30,7 @@ def coded(tmp_path_factory) -> Pairs:
 
 def origin(lr: torch.Tensor) -> tuple[int, int, int]:
     """Image, top and left of a crop of `coded_pairs`, however it is turned."""
-    return tuple(int(255 * channel.min() + 0.5) for channel in lr)
+    return tuple(int(channel.min()) for channel in lr)
 
 
 def equal(one, other) -> bool:
@@ -76,7 +77,7 @@ def test_whole_images_come_one_by_one_each_once_in_an_epoch_in_a_new_order(coded
             orders.append([origin(lr[0])[0] for lr, _ in images])
             assert sorted(orders[-1]) == [0, 0, 1, 1, 2, 2]
             for index, (lr, hr) in zip(orders[-1], images, strict=True):
-                assert equal((lr[0], hr[0]), coded[index])
+                assert equal((lr[0], hr[0]), coded.stored(index))
     assert len(set(map(tuple, orders))) > 6
 
 
@@ -114,7 +115,7 @@ def test_images_are_counted_as_they_come(coded, recipe):
     step=st.integers(0, 8),
 )
 def test_lr_and_hr_of_a_batch_stay_aligned_however_they_are_turned(coded, recipe, seed, step):
-    lr, hr = Batches([coded], recipe, seed)[step]
+    lr, hr = map(to_unit, Batches([coded], recipe, seed)[step])
     assert torch.equal(F.interpolate(lr, scale_factor=2, mode="nearest"), hr)
 
 
@@ -124,7 +125,7 @@ def test_crops_of_photographs_are_what_downsampling_their_hr_gives(tmp_path):
     batches = Batches([pairs], CROPS.model_copy(update={"size": 48}), 5)
     for step in range(4):
         for lr, hr in zip(*batches[step], strict=True):
-            pixels = (255 * hr).round().byte().permute(1, 2, 0).numpy()
+            pixels = hr.permute(1, 2, 0).numpy()
             again = torch.from_numpy(PROTOCOLS["paper"].downsample(pixels, 2)).permute(2, 0, 1)
             inner = (..., slice(3, -3), slice(3, -3))
             torch.testing.assert_close(lr[inner], again[inner], atol=1e-6, rtol=0)
@@ -133,7 +134,7 @@ def test_crops_of_photographs_are_what_downsampling_their_hr_gives(tmp_path):
 def test_augmentation_gives_all_eight_orientations_alike(coded):
     recipe = Recipe(sampling="crops", size=8, batch=400, epochs=1, steps_per_epoch=1, augment=True)
     lr, _ = Batches([coded], recipe, 0)[0]
-    corners = (255 * lr[:, 1:, [0, 0, -1], [0, -1, 0]]).round().long()  # y and x at three corners
+    corners = lr[:, 1:, [0, 0, -1], [0, -1, 0]].long()  # y and x at three corners
     corners = corners - corners.amin(dim=-1, keepdim=True)
     seen = Counter(tuple(c.flatten().tolist()) for c in corners)
     assert len(seen) == 8 and min(seen.values()) > 25
@@ -163,6 +164,13 @@ def test_a_data_loader_that_starts_late_gives_the_same_batches(coded, workers):
     for step, batch in enumerate(loader, 94):
         assert equal(batch, batches[step])
     assert step == 99
+
+
+@pytest.mark.parametrize("recipe", [WHOLE, TILES, CROPS])
+def test_sets_kept_on_a_device_give_the_same_batches(coded, recipe):
+    kept = Pairs(coded.path, device=torch.device("cpu"))
+    for step in range(9):
+        assert equal(Batches([kept], recipe, 3)[step], Batches([coded], recipe, 3)[step])
 
 
 def test_batches_end_where_the_recipe_does(coded):

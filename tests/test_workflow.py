@@ -439,6 +439,7 @@ def test_every_trained_cell_has_learned(toy):
     import torch
 
     from tlw.config import read_cell
+    from tlw.images import to_unit
     from tlw.losses import PixelLoss
     from tlw.pairs import Pairs
     from tlw.sampling import Batches
@@ -451,6 +452,7 @@ def test_every_trained_cell_has_learned(toy):
         cell = read_cell(path)
         pairs = Pairs(TOY / "pairs" / "train" / f"toy-train_x{cell.scale}.h5")
         batches = Batches([pairs], cell.recipe, cell.seed)
+        images = [tuple(map(to_unit, batches[step])) for step in range(12)]
         torch.manual_seed(cell.seed)
         start = build_network(cell.backbone, cell.scale)
         init_weights(start, cell.recipe.init)
@@ -458,7 +460,7 @@ def test_every_trained_cell_has_learned(toy):
         error = PixelLoss("mse" if cell.loss_name.startswith("mse") else "l1")
         with torch.no_grad():
             before, after = (
-                sum(error(net(lr), hr).item() for lr, hr in (batches[step] for step in range(12)))
+                sum(error(net(lr), hr).item() for lr, hr in images)
                 for net in (start.eval(), trained)
             )
         assert after < before, cell.name

@@ -6,12 +6,15 @@ Apart, the ReLU sends each map through main memory once more.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.flop_counter import conv_flop_count, register_flop_formula
+
+_TYPES = (torch.float32, torch.bfloat16)  # that oneDNN takes
+_ONEDNN = torch.backends.mkldnn.is_available()
 
 
 def conv_relu(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: int) -> Tensor:
     """relu(conv(x)), (N, C, H, W) to (N, O, H', W'); gradients flow to x alone."""
-    fused = x.device.type == "cpu" and x.dtype in (torch.float32, torch.bfloat16)
-    if fused and torch.backends.mkldnn.is_available():
+    if _ONEDNN and x.device.type == "cpu" and x.dtype in _TYPES:
         return _ConvReLU.apply(x, weight, bias, stride, padding)
     return F.conv2d(x, weight, bias, stride, padding).relu_()
 
@@ -35,3 +38,10 @@ class _ConvReLU(torch.autograd.Function):
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
         grad = torch.nn.grad.conv2d_input(ctx.shape, weight, grad, ctx.stride, ctx.padding)
         return grad, None, None, None, None
+
+
+if _ONEDNN:  # else torch's counter of operations would leave it out
+
+    @register_flop_formula(torch.ops.mkldnn._convolution_pointwise)
+    def _flops(x: list[int], weight: list[int], *_: object, out_shape: list[int], **__: object):
+        return conv_flop_count(x, weight, out_shape)

@@ -93,10 +93,15 @@ def to_tensor(image: np.ndarray) -> torch.Tensor:
     if image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(f"expected an image (H, W, 3), found shape {image.shape}")
     if image.dtype == np.uint8:
-        return torch.tensor(image).permute(2, 0, 1).float().div_(255)
+        return to_unit(torch.tensor(image).permute(2, 0, 1))
     if np.issubdtype(image.dtype, np.floating):
         return torch.tensor(image, dtype=torch.float32).permute(2, 0, 1)
     raise ValueError(f"expected an image of uint8 or floats in [0, 1], found {image.dtype}")
+
+
+def to_unit(images: torch.Tensor) -> torch.Tensor:
+    """Levels, uint8, as float32 in [0, 1]; floats, which are there already, as they come."""
+    return images.float().div_(255) if images.dtype == torch.uint8 else images
 
 
 def round_to_8_bits(images: torch.Tensor) -> torch.Tensor:

@@ -32,7 +32,7 @@ import torch
 
 import tlw
 from tlw.files import written_aside
-from tlw.images import crop_to_multiple, read_image, to_tensor
+from tlw.images import crop_to_multiple, read_image, to_unit
 from tlw.protocols import Protocol, Use
 
 FORMAT = "tlw-pairs"
@@ -106,15 +106,18 @@ class Pairs:
     `pairs[i]` is (lr, hr): float32 RGB tensors (3, H, W) and (3, sH, sW) in [0, 1]; an unrounded lr
     overshoots by what the bicubic kernel does. The file is opened anew in each process that reads
     (an HDF5 handle does not survive a fork) and never locked, since shared file systems often have
-    no locks. With `in_memory` all images are read once, and shared with forked workers.
+    no locks. With a `device` all images are read once and kept there as they are stored, on "cpu"
+    shared with forked workers.
 
     Raises ValueError when the file is missing, cut off, of another format, or, where `scale` is
     given, of another scale.
     """
 
-    def __init__(self, path: Path | str, *, scale: int | None = None, in_memory: bool = False):
+    def __init__(
+        self, path: Path | str, *, scale: int | None = None, device: torch.device | None = None
+    ) -> None:
         self.path = Path(path)
-        self._in_memory = in_memory
+        self._device = device
         self._forget_handles()
         with _open(self.path) as file:
             header = dict(file.attrs)
@@ -131,21 +134,27 @@ class Pairs:
                 f"{self.path}: expected pairs of scale {scale}, found scale {self.scale}; "
                 "name the file of the other scale"
             )
-        if in_memory:
+        if device is not None:
             self._arrays()
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return tuple(to_unit(image) for image in self.stored(index))
+
+    def stored(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """`pairs[index]` as it is stored: uint8 levels, or float32 for an unrounded lr.
+
+        A quarter of the bytes to be read and moved; `tlw.images.to_unit` makes them float32.
+        """
         index = range(len(self))[index]
-        arrays = self._arrays()
-        return tuple(to_tensor(arrays[_key(kind, index)][()]) for kind in ("lr", "hr"))
+        return tuple(self._image(kind, index) for kind in ("lr", "hr"))
 
     def crop(self, index: int, y: int, x: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The square of pair `index` with top left corner (y, x) and side `size`, in lr pixels.
 
-        Returns lr (3, size, size) and hr (3, s size, s size) as `pairs[index]` does, reading no
+        Returns lr (3, size, size) and hr (3, s size, s size) as they are `stored`, reading no
         more than that. Raises ValueError when the square does not lie inside the image.
         """
         index = range(len(self))[index]
@@ -155,11 +164,10 @@ class Pairs:
                 f"{self.path}: a crop of {size} lr pixels at ({y}, {x}) does not lie inside "
                 f"{self.names[index]}, whose lr has {height} x {width}"
             )
-        arrays = self._arrays()
         s = self.scale
-        lr = arrays[_key("lr", index)][y : y + size, x : x + size]
-        hr = arrays[_key("hr", index)][s * y : s * (y + size), s * x : s * (x + size)]
-        return to_tensor(lr), to_tensor(hr)
+        lr = self._image("lr", index, slice(y, y + size), slice(x, x + size))
+        hr = self._image("hr", index, slice(s * y, s * (y + size)), slice(s * x, s * (x + size)))
+        return lr, hr
 
     def digest(self) -> str:
         """SHA-256 of what the pairs are made of: source files, protocol, scale, use and format."""
@@ -180,13 +188,21 @@ class Pairs:
     def _forget_handles(self) -> None:
         self._handle = self._handle_pid = self._copy = None
 
+    def _image(self, kind: str, index: int, *part: slice) -> torch.Tensor:
+        """The image (3, H, W), or a part of it, as a tensor of its own, channels last in memory."""
+        image = self._arrays()[_key(kind, index)][part]
+        image = torch.from_numpy(image) if self._copy is None else image.clone()
+        return image.permute(2, 0, 1)
+
     def _arrays(self) -> Any:
-        """What gives the array (dataset or NumPy) of a key, in this process."""
+        """What gives the HDF5 data set, or the tensor kept, of a key, in this process."""
         if self._copy is None and self._handle_pid != os.getpid():
             self._handle, self._handle_pid = _open(self.path), os.getpid()
-            if self._in_memory:
+            if self._device is not None:
                 keys = [_key(kind, i) for kind in ("hr", "lr") for i in range(len(self))]
-                self._copy = {key: self._handle[key][()] for key in keys}
+                self._copy = {
+                    key: torch.from_numpy(self._handle[key][()]).to(self._device) for key in keys
+                }
                 self._handle.close()
         return self._handle if self._copy is None else self._copy
 

@@ -25,11 +25,13 @@ def noise_seed(seed: int, step: int) -> int:
     return int(np.random.SeedSequence([seed, _NOISE, step]).generate_state(1)[0])
 
 
-def training_sets(cell: Cell, paths: Sequence[Path]) -> list[Pairs]:
-    """The cell's training sets in its own order, from pairs files in any."""
+def training_sets(
+    cell: Cell, paths: Sequence[Path], *, device: torch.device | None = None
+) -> list[Pairs]:
+    """The cell's training sets in its own order, from pairs files in any; see `Pairs`."""
     found: dict[str, Pairs] = {}
     for path in paths:
-        pairs = Pairs(path, scale=cell.scale)
+        pairs = Pairs(path, scale=cell.scale, device=device)
         _refuse_other_pairs(pairs, cell)
         if pairs.image_set in found:
             raise ValueError(
@@ -63,6 +65,8 @@ def _refuse_other_pairs(pairs: Pairs, cell: Cell) -> None:
 
 class Batches(Dataset):
     """The batches of a recipe: `batches[step]` is (lr, hr), (N, 3, h, w) and (N, 3, sh, sw).
+
+    Images are as the pairs store them, see `Pairs.stored`; `tlw.images.to_unit` makes them float32.
 
     Args:
         sets: the training sets' pairs, all of one scale.
@@ -120,7 +124,7 @@ class Batches(Dataset):
         order = np.random.default_rng([self.seed, _ORDER, epoch])
         if self.recipe.sampling == "whole":
             s, i = self.images[order.permutation(len(self.images))[index]]
-            return [self.sets[s][i]]
+            return [self.sets[s].stored(i)]
         start = index * self.recipe.batch
         chosen = order.permutation(len(self.tiles))[start : start + self.recipe.batch]
         return [self._crop(*self.tiles[tile]) for tile in chosen]

@@ -25,9 +25,11 @@ from tlw.checkpoint import Checkpoints
 from tlw.config import Cell
 from tlw.devices import pick_device
 from tlw.files import written_aside
+from tlw.images import to_unit
 from tlw.init import init_weights
 from tlw.locks import Lock, only_one
 from tlw.losses import PixelLoss, TLWLoss
+from tlw.memory import freed_memory_kept
 from tlw.numerics import HALF
 from tlw.provenance import commit, device_name, versions
 from tlw.sampling import Batches, noise_seed, training_sets
@@ -62,7 +64,8 @@ def train(
             checkpoints/ while it runs.
         judge_folder: of the judge's weights, see `tlw.weights.judge_weights`.
         device: "cpu", "cuda", "cuda:1", or "auto", the first GPU if there is one.
-        workers: processes that read images ahead; 0 reads in this one.
+        workers: processes that read images ahead; 0 reads in this one, and keeps the images on a
+            GPU that has room for them.
         checkpoint_seconds: time between checkpoints.
         patience: seconds to wait for another training in this folder to end.
 
@@ -76,7 +79,8 @@ def train(
     """
     cell.recipe.check_processes(launch.processes())
     folder, device = Path(folder), pick_device(device)
-    batches = Batches(training_sets(cell, pairs), cell.recipe, cell.seed)
+    kept_on = device if not workers and _has_room(device, pairs) else None
+    batches = Batches(training_sets(cell, pairs, device=kept_on), cell.recipe, cell.seed)
     with parallel.joined(device), _first_ones_lock(folder, patience) as lock:
         images = {f"pairs of {pairs.image_set}": pairs.digest() for pairs in batches.sets}
         belongs_to = {"cell": cell.name, "config": cell.digest, **images}
@@ -87,7 +91,8 @@ def train(
         start = run.resume(state) if state else 0
         loader = DataLoader(
             batches, batch_size=None, sampler=range(start, len(batches)), num_workers=workers,
-            pin_memory=device.type == "cuda", worker_init_fn=leave_signals_to_the_parent,
+            pin_memory=device.type == "cuda" and not kept_on,
+            worker_init_fn=leave_signals_to_the_parent,
         )  # fmt: skip
         if lock:  # the first process, which alone writes
             log.info("%s: %s at step %d of %d, on %s", cell.name, "goes on" if start else "starts",
@@ -97,7 +102,7 @@ def train(
             journal = NoLog()
 
         stop, saved = 0, time.monotonic()
-        with journal, logging_redirect_tqdm(), stop_signal() as received:
+        with journal, logging_redirect_tqdm(), freed_memory_kept(), stop_signal() as received:
             for step, (lr, hr) in enumerate(journal.timed(loader), start):
                 epoch, place = divmod(step, batches.steps_per_epoch)
                 if step == start or place == 0:
@@ -162,9 +167,10 @@ class Run:
             self.net.freeze()
 
     def step(self, lr: Tensor, hr: Tensor) -> Tensor:
-        """One step on a batch of images in [0, 1]; the loss, detached."""
+        """One step on a batch of images in [0, 1], or of their 8-bit levels; the loss, detached."""
+        lr, hr = (to_unit(x).contiguous(memory_format=torch.channels_last) for x in (lr, hr))
         with torch.autocast(self.device.type, HALF, enabled=self.fast):
-            output = self.net(lr.contiguous(memory_format=torch.channels_last))
+            output = self.net(lr)
         output = tuple(o.float() for o in output) if isinstance(output, tuple) else output.float()
         loss = self.loss(output, hr)  # takes the step of phi, for the weighted losses
         self.optimizer.zero_grad()
@@ -204,6 +210,14 @@ def _first_ones_lock(folder: Path, patience: float) -> AbstractContextManager[Lo
     """The lock of a cell's folder, in the first of several processes; None in the others."""
     is_first = parallel.rank() == 0
     return only_one(folder / ".lock", patience=patience) if is_first else nullcontext()
+
+
+def _has_room(device: torch.device, pairs: Sequence[Path]) -> bool:
+    """Whether a GPU can keep all images and have three quarters of its free memory left."""
+    if device.type != "cuda":
+        return False
+    free, _ = torch.cuda.mem_get_info(device)
+    return sum(path.stat().st_size for path in map(Path, pairs) if path.is_file()) < free / 4
 
 
 def _where(device: torch.device) -> str:
