@@ -403,7 +403,7 @@ def _leave(number: int, _: object) -> None:
     raise SystemExit(128 + number)
 
 
-def _stop_once_more(lost: object) -> None:
+def _stop_once_more(lost: "sys.UnraisableHookArgs") -> None:  # a name for type checkers only
     """Raises a stop again, a moment later, that fell into a destructor: there Python drops it."""
     stop = lost.exc_value
     if not isinstance(stop, KeyboardInterrupt | SystemExit):
