@@ -1,0 +1,65 @@
+"""Verbs that put in place what training and scoring read: images, their pairs, judges' weights."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from tlw.cli.options import JudgeFolder, Output, Threads
+
+
+def fetch(
+    image_set: Annotated[str, typer.Argument(help="Name of an image set in the registry.")],
+    registry: Annotated[Path, typer.Option(help="The registry of image sets.")] = Path(
+        "resources/datasets.yaml"
+    ),
+    folder: Annotated[Path, typer.Option(help="Gets a folder of the set's name.")] = Path(
+        "resources/images"
+    ),
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Folder with images that you already have.")
+    ] = None,
+) -> None:
+    """Puts an image set in place, every file checked."""
+    from tlw.datasets import fetch as fetch_set
+    from tlw.datasets import load_registry
+    from tlw.schema import one_of
+
+    known = load_registry(registry)
+    if image_set not in known:
+        raise ValueError(f"{registry}: {one_of(image_set, known)}")
+    fetch_set(known[image_set], folder, source=source)
+
+
+def fetch_weights(
+    nets: Annotated[list[str], typer.Argument(help="vgg, alex.")], judge_folder: JudgeFolder = None
+) -> None:
+    """Puts the judge's and LPIPS' weights in place."""
+    from tlw.weights import judge_weights
+
+    for net in nets:
+        print(judge_weights(net, judge_folder))  # noqa: T201
+
+
+def pairs(
+    images: Annotated[Path, typer.Argument(help="Folder of a fetched image set.")],
+    output: Output,
+    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    use: Annotated[Literal["train", "test"], typer.Option(help="How images are cropped.")],
+    protocol: Annotated[str, typer.Option(help="paper or standard.")] = "paper",
+    threads: Threads = None,
+) -> None:
+    """Builds lr-hr pairs of an image set into one HDF5 file."""
+    from tlw.datasets import images_of
+    from tlw.pairs import write_pairs
+    from tlw.protocols import protocol as protocol_named
+
+    write_pairs(
+        images_of(images),
+        output,
+        name=images.absolute().name,  # also of "."
+        scale=scale,
+        protocol=protocol_named(protocol),
+        use=use,
+        workers=threads,
+    )

@@ -1,0 +1,108 @@
+"""Verbs about one network: it is trained, or comes from elsewhere, and enlarges images."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlw.cli.options import (
+    CellsPerGpu,
+    Device,
+    JudgeFolder,
+    Output,
+    PairsFiles,
+    Threads,
+    Tile,
+    claimed,
+    set_threads,
+)
+from tlw.tiles import OVERLAP, TILE
+
+
+def train(
+    cell: Annotated[Path, typer.Argument(help="The cell's config, cell.json.")],
+    pairs: PairsFiles,
+    folder: Annotated[
+        Path | None, typer.Option(help="Gets the results.", show_default="the config's")
+    ] = None,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    workers: Annotated[int, typer.Option(help="Processes that read images ahead.", min=0)] = 0,
+    checkpoint_seconds: Annotated[float, typer.Option(help="Between checkpoints.", min=0)] = 300,
+    gpus: Annotated[int, typer.Option(help="Processes that share each batch.", min=1)] = 1,
+    cells_per_gpu: CellsPerGpu = 1,
+    patience: Annotated[
+        float, typer.Option(help="Seconds to wait for another training in the folder.", min=0)
+    ] = 150,
+) -> None:
+    """Trains a cell, or goes on with it from its last checkpoint."""
+    from tlw import launch
+    from tlw.config import read_cell
+
+    settings = read_cell(cell)  # before torch is imported
+    settings.recipe.check_processes(gpus)
+    with claimed(device, gpus, cells_per_gpu) as locks:
+        if gpus > 1 and launch.processes() == 1:
+            sys.exit(launch.launch(sys.argv[1:], gpus, keep_open=locks))
+        set_threads(threads and max(1, threads // launch.processes()))
+        from tlw.trainer import train as train_cell
+
+        train_cell(
+            settings,
+            pairs,
+            folder or cell.parent,
+            judge_folder=judge_folder,
+            device=device,
+            workers=workers,
+            checkpoint_seconds=checkpoint_seconds,
+            patience=patience,
+        )
+
+
+def import_(
+    checkpoint: Annotated[str, typer.Argument(help="State dict: .pt, .pth or .safetensors.")],
+    output: Output,
+    backbone: Annotated[str, typer.Option(help="vdsr, edsr, rcan or hat.")],
+    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    name: Annotated[
+        str | None, typer.Option(help="In tables.", show_default="the backbone's with -authors")
+    ] = None,
+    loss: Annotated[str, typer.Option(help="It was trained with, for tables.")] = "unknown",
+) -> None:
+    """Makes a checkpoint of the TLW authors a weights file, for `evaluate`."""
+    from tlw.config import Checkpoint
+
+    content = {"name": name or f"{backbone}-authors", "backbone": backbone, "scale": scale}
+    content |= {"loss": loss, "checkpoint": checkpoint}
+    parsed = Checkpoint.parse(content, "import")  # before torch is imported
+    from tlw.imported import import_network
+
+    import_network(parsed, output)
+
+
+def upscale(
+    images: Annotated[
+        list[Path], typer.Argument(help="Image files, or folders of them.", metavar="IMAGE")
+    ],
+    weights: Annotated[Path, typer.Option(help="File of a trained cell.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="Folder that gets a PNG of each; one of that name is replaced."
+        ),
+    ],
+    tile: Tile = TILE,
+    overlap: Annotated[
+        int, typer.Option(min=0, help="What a tile sees beyond what is kept, in lr pixels.")
+    ] = OVERLAP,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Enlarges images by a trained cell: any size, 8 or 16 bits, alpha and grey kept."""
+    set_threads(threads)
+    from tlw.devices import pick_device
+    from tlw.upscale import upscale_images
+
+    upscale_images(images, weights, output, device=pick_device(device), tile=tile, overlap=overlap)

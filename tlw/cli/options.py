@@ -1,0 +1,49 @@
+"""What several verbs take, and what is done about the device and the threads they are given."""
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+JudgeFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--judge-folder",
+        envvar="TLW_WEIGHTS",
+        help="Folder of the judge's and LPIPS' weights, fetched into it when missing.",
+        show_default="the user's cache folder",
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto: a GPU if there is one.")]
+CellsPerGpu = Annotated[
+    int, typer.Option(help="Jobs that may have a GPU at the same time, if all say so.", min=1)
+]
+Threads = Annotated[int | None, typer.Option(help="CPU threads.", min=1, show_default="all")]
+PairsFiles = Annotated[list[Path], typer.Option("--pairs", help="Pairs file; repeatable.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="The file to write.")]
+Tile = Annotated[
+    int,
+    typer.Option(
+        min=0,
+        help="An image of more lr pixels than a tile of this side goes through the network in "
+        "such tiles; 0: never. Memory grows with its square: 512 take 4 GB at x4.",
+    ),
+]
+
+
+def claimed(device: str, count: int, share: int) -> AbstractContextManager[list[int]]:
+    """GPUs of its own for a job, unless its device has a number, or who started it chose them."""
+    from tlw import devices, launch
+
+    if device not in ("auto", "cuda") or launch.processes() > 1:
+        return nullcontext([])
+    return devices.claimed(count, share=share)
+
+
+def set_threads(threads: int | None) -> None:
+    """Gives torch so many threads; None leaves the choice to it."""
+    if threads is not None:
+        import torch
+
+        torch.set_num_threads(threads)

@@ -1,0 +1,147 @@
+"""Verbs that score networks and images, and that set scores side by side."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlw.cli.options import (
+    CellsPerGpu,
+    Device,
+    JudgeFolder,
+    PairsFiles,
+    Threads,
+    Tile,
+    claimed,
+    set_threads,
+)
+from tlw.tiles import TILE
+
+
+def evaluate(
+    weights: Annotated[
+        list[str],
+        typer.Argument(help="Weights files of one scale and protocol, or the word bicubic."),
+    ],
+    pairs: PairsFiles,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="CSV for each image, where one network is scored.",
+            show_default="scores.csv beside each weights file",
+        ),
+    ] = None,
+    tile: Tile = TILE,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    cells_per_gpu: CellsPerGpu = 1,
+) -> None:
+    """Scores trained or imported networks, or bicubic upsampling, on benchmarks.
+
+    Several at once are faster than one by one: LPIPS looks at each reference image once for all.
+    """
+    if "bicubic" in weights and (len(weights) > 1 or output is None):
+        raise ValueError("evaluate: bicubic is scored by itself, and into a file named by --output")
+    if output is not None and len(weights) > 1:
+        raise ValueError(
+            f"--output: expected one weights file to score into {output}, found {len(weights)}; "
+            "leave it out, and each gets a scores.csv beside it"
+        )
+    set_threads(threads)
+    from tlw.devices import pick_device
+    from tlw.evaluate import evaluate_bicubic, evaluate_cells, scores_beside
+
+    files = [Path(word) for word in weights]
+    outputs = {files[0]: output} if output else scores_beside(files)
+    with claimed(device, 1, cells_per_gpu):
+        options = {"device": str(pick_device(device)), "judge_folder": judge_folder}
+        if weights == ["bicubic"]:
+            evaluate_bicubic(pairs, output, **options)
+        else:
+            evaluate_cells(outputs, pairs, tile=tile, **options)
+
+
+def score(
+    sr: Annotated[Path, typer.Argument(help="Folder of images that a method made.")],
+    hr: Annotated[Path, typer.Argument(help="Folder of the reference images.")],
+    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    protocol: Annotated[
+        str,
+        typer.Option(help="standard, or paper: its own numbers are from sr not rounded to 8 bits."),
+    ] = "standard",
+    name: Annotated[
+        str | None, typer.Option(help="The method's, in tables.", show_default="its folder's")
+    ] = None,
+    suffix: Annotated[
+        str, typer.Option(help="What sr has behind hr's name, as _x4.", show_default="nothing")
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="CSV for each image.", show_default="none"),
+    ] = None,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Scores images of any method against the reference images of the same names."""
+    from tlw.protocols import protocol as protocol_named
+
+    rules = protocol_named(protocol)
+    set_threads(threads)
+    from tlw.devices import pick_device
+    from tlw.score import score_images, write_row
+
+    options = {"scale": scale, "protocol": rules, "suffix": suffix, "judge_folder": judge_folder}
+    scores = score_images(sr, hr, **options, device=str(pick_device(device)))
+    print(write_row(scores, output, name=name or sr.absolute().name, scale=scale))  # noqa: T201
+
+
+def tables(
+    cells: Annotated[list[Path], typer.Argument(help="Folders of scored cells, in row order.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Path without suffix.")],
+    title: Annotated[str, typer.Option(help="The caption.")] = "Scores",
+    published: Annotated[Path, typer.Option(help="CSV of the paper's numbers.")] = Path(
+        "resources/published.csv"
+    ),
+    number: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=2, help="The paper's table to compare with.", show_default="neither"
+        ),
+    ] = None,
+    left_out: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Benchmark whose images are not at hand; repeatable.", show_default="none"
+        ),
+    ] = None,
+) -> None:
+    """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
+    from tlw.tables import write_tables
+
+    options = {"title": title, "published": published, "number": number}
+    print(write_tables(cells, output, **options, left_out=left_out or ()))  # noqa: T201
+
+
+def compare(
+    cells: Annotated[list[Path], typer.Argument(help="Folders of scored cells.")],
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="CSV to write, too.", show_default="none"),
+    ] = None,
+    against: Annotated[
+        str | None,
+        typer.Option(
+            help="A loss, or a cell's folder, that all others are compared with.",
+            show_default="each weighted loss with its unweighted twin",
+        ),
+    ] = None,
+    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+) -> None:
+    """Tells which differences between losses are real, image by image."""
+    from tlw.compare import write_comparison
+
+    print(write_comparison(cells, output, against=against, confidence=confidence))  # noqa: T201
