@@ -5,6 +5,7 @@ here as the authors of TLW have it: 10 groups of 20 blocks, 64 features, one pix
 scale, no mean shift.
 """
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -24,8 +25,33 @@ class ChannelAttention(nn.Module):
         self.excite = nn.Conv2d(features // reduction, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        means = x.mean(dim=(2, 3), keepdim=True)
-        return x * self.excite(F.relu(self.squeeze(means))).sigmoid()
+        x, means = _WithMeans.apply(x)
+        with torch.autocast(x.device.type, enabled=False):  # to cast so little takes longer than it
+            hidden = F.relu(_of_one_pixel(self.squeeze, means.to(self.squeeze.weight.dtype)))
+            factors = _of_one_pixel(self.excite, hidden).sigmoid()
+        return x * factors[..., None, None].to(x.dtype)
+
+
+class _WithMeans(torch.autograd.Function):
+    """Maps (N, C, H, W) and their means (N, C); their gradients are added in one go.
+
+    autograd would spread the means' gradient out into maps first, of another memory layout.
+    """
+
+    @staticmethod
+    def forward(ctx, x: Tensor) -> tuple[Tensor, Tensor]:
+        ctx.pixels = x[0, 0].numel()
+        return x.view_as(x), x.mean(dim=(2, 3))
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_maps: Tensor, of_means: Tensor) -> Tensor:
+        return torch.add(of_maps, of_means[..., None, None], alpha=1 / ctx.pixels)
+
+
+def _of_one_pixel(conv: nn.Conv2d, x: Tensor) -> Tensor:
+    """A 1x1 convolution of (N, C), without the start that a convolution takes."""
+    return F.linear(x, conv.weight.flatten(1), conv.bias)
 
 
 class AttentionBlock(nn.Module):

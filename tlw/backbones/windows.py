@@ -28,15 +28,19 @@ class WindowAttention(nn.Module):
     def forward(self, x: Tensor, blocked: Tensor | None = None) -> Tensor:
         """`blocked` (windows, pixels, pixels) is true where a query must not see a key."""
         height, width = x.shape[1:3]
-        q, k, v = self.qkv(x).chunk(3, dim=-1)
-        q = self._heads(windows(q, self.window))
-        k, v = (self._heads(windows(t, self.window, self.overlap)) for t in (k, v))
+        if self.overlap:
+            q, k, v = self.qkv(x).chunk(3, dim=-1)
+            q = windows(q, self.window)
+            k, v = (windows(t, self.window, self.overlap) for t in (k, v))
+        else:  # the windows are the same ones: cut once, not three times
+            q, k, v = self.qkv(windows(x, self.window)).chunk(3, dim=-1)
+        q, k, v = (self._heads(t) for t in (q, k, v))
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         scores = scores + self.position_bias[self.position_index].permute(2, 0, 1)
         if blocked is not None:
             scores = scores.masked_fill(blocked[:, None], float("-inf"))
         mixed = (scores.softmax(dim=-1) @ v).transpose(2, 3).flatten(3)
-        return self.project(merge(mixed, height, width))
+        return merge(self.project(mixed), height, width)
 
     def _heads(self, x: Tensor) -> Tensor:
         """(N, windows, pixels, embed) to (N, windows, heads, pixels, embed / heads)."""
