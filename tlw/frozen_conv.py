@@ -6,7 +6,7 @@ Apart, the ReLU sends each map through main memory once more.
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import conv_flop_count, register_flop_formula
+from torch.utils.flop_counter import conv_flop_count, flop_registry, register_flop_formula
 
 _TYPES = (torch.float32, torch.bfloat16)  # that oneDNN takes
 _ONEDNN = torch.backends.mkldnn.is_available()
@@ -40,8 +40,10 @@ class _ConvReLU(torch.autograd.Function):
         return grad, None, None, None, None
 
 
-if _ONEDNN:  # else torch's counter of operations would leave it out
+def _flops(x: list[int], weight: list[int], *_: object, out_shape: list[int], **__: object) -> int:
+    return conv_flop_count(x, weight, out_shape)
 
-    @register_flop_formula(torch.ops.mkldnn._convolution_pointwise)
-    def _flops(x: list[int], weight: list[int], *_: object, out_shape: list[int], **__: object):
-        return conv_flop_count(x, weight, out_shape)
+
+# Else torch's counter of operations would leave it out; it takes an operation once in a process.
+if _ONEDNN and torch.ops.mkldnn._convolution_pointwise not in flop_registry:
+    register_flop_formula(torch.ops.mkldnn._convolution_pointwise)(_flops)

@@ -189,7 +189,7 @@ class TLWLoss(nn.Module):
         # Parameters that move to another device keep their identity, so the optimiser can be
         # built here.
         self.optimizer = torch.optim.Adam(
-            self.weight_net.parameters(), lr=s.learning_rate, betas=s.betas
+            self.weight_net.parameters(), lr=s.learning_rate, betas=s.betas, fused=True
         )
         self.last: dict[str, Tensor] = {}
         self.start_epoch(0)

@@ -154,7 +154,10 @@ class Run:
         self.device = device
         self.fast = cell.recipe.numerics == "fast"
         self.optimizer = torch.optim.Adam(
-            self.net.parameters(), lr=cell.recipe.learning_rate, betas=cell.recipe.betas
+            self.net.parameters(),
+            lr=cell.recipe.learning_rate,
+            betas=cell.recipe.betas,
+            fused=True,  # one operation, not twelve for each of RCAN's 1,628 tensors
         )
         optimizers = [self.optimizer, getattr(self.loss, "optimizer", None)]
         parallel.put_together([self.net, self.loss], filter(None, optimizers))
