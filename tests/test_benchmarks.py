@@ -148,6 +148,7 @@ CALLS = {
     "pairs": ("--scale", "2", "--rounds", "1"),
     "scoring": ("--size", "32", "--rounds", "1"),
     "startup": ("--cells", "3", "--rounds", "1"),
+    "checkpoints": ("--backbone", "edsr", "--scale", "2", "--rounds", "1"),
 }
 EXPECTED = {
     "step": ("l1-tlw, plain reading", "l1, as in BasicSR"),
@@ -158,6 +159,7 @@ EXPECTED = {
     "pairs": ("building on 1 core", "reading pairs"),
     "scoring": ("2 cells, plain", "images a second"),
     "startup": ("snakemake -n all, 3 cells", "tlw --help"),
+    "checkpoints": ("A checkpoint every 300 s", "edsr x2"),
 }
 
 

@@ -44,7 +44,6 @@ class _WithMeans(torch.autograd.Function):
         return x.view_as(x), x.mean(dim=(2, 3))
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
     def backward(ctx, of_maps: Tensor, of_means: Tensor) -> Tensor:
         return torch.add(of_maps, of_means[..., None, None], alpha=1 / ctx.pixels)
 
