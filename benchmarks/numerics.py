@@ -20,6 +20,7 @@ from cases import PHOTOGRAPHS, add_options, batch, cell, numerics, on, size_of
 from common import parser, print_table, start
 from torch import Tensor, nn
 
+from tlw.images import to_unit
 from tlw.losses import TLWLoss
 from tlw.pairs import Pairs
 from tlw.trainer import Run
@@ -98,7 +99,7 @@ def images(options: argparse.Namespace, scale: int) -> list[tuple[Tensor, Tensor
         return [on(options.device, *batch(size, scale, name=name)) for name in names]
     sets = [Pairs(path, scale=scale) for path in options.pairs]
     return [
-        on(options.device, *(image[None] for image in pairs.crop(i, 0, 0, size // scale)))
+        on(options.device, *(to_unit(image)[None] for image in pairs.crop(i, 0, 0, size // scale)))
         for pairs in sets
         for i in range(len(pairs))
         if min(pairs.sizes[i]) >= size
