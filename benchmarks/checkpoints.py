@@ -4,8 +4,10 @@ A checkpoint of each network with its optimiser is written as the trainer writes
 against the time that lies between two of them. The disk is that of `--folder`.
 """
 
+import argparse
 import inspect
 import statistics
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,6 +20,18 @@ from tlw.trainer import Run, train
 BETWEEN = inspect.signature(train).parameters["checkpoint_seconds"].default
 
 
+def saving(options: argparse.Namespace, backbone: str, scale: int) -> tuple[int, list[float]]:
+    """Bytes of a checkpoint, and the seconds that each of some took."""
+    run = Run(cell(backbone, scale, "l1-tlw", preset=options.preset), options.device,
+              options.judge_folder)  # fmt: skip
+    run.step(*on(options.device, *batch(48, scale)))  # from here on Adam has a state
+    with TemporaryDirectory(dir=options.folder) as folder:
+        checkpoints = Checkpoints(Path(folder), {"cell": backbone})
+        save = (partial(checkpoints.save, step, run.state()) for step in range(options.rounds))
+        times = [seconds_of(call) for call in save]
+        return max(path.stat().st_size for path in Path(folder).iterdir()), times
+
+
 def main() -> None:
     found = parser(__doc__, rounds=5)
     add_options(found)
@@ -25,24 +39,13 @@ def main() -> None:
     options = start(found)
     rows = []
     for scale in options.scales:
-        lr, hr = on(options.device, *batch(48, scale))  # what is written does not follow the images
         for backbone in options.backbones:
-            ours = cell(backbone, scale, "l1-tlw", preset=options.preset)
-            run = Run(ours, options.device, options.judge_folder)
-            run.step(lr, hr)  # from here on Adam has a state
-            with TemporaryDirectory(dir=options.folder) as folder:
-                checkpoints = Checkpoints(Path(folder), {"cell": ours.name})
-                times = [
-                    seconds_of(lambda step=step: checkpoints.save(step, run.state()))
-                    for step in range(options.rounds)
-                ]
-                size = max(path.stat().st_size for path in Path(folder).iterdir())
-            low, high = min(times) / BETWEEN, max(times) / BETWEEN
+            size, times = saving(options, backbone, scale)
+            shares = [seconds / BETWEEN for seconds in times]
             rows.append([f"{backbone} x{scale}", f"{size / 1e6:.3g}",
-                         f"{statistics.median(times) / BETWEEN:.2%}",
-                         f"{low:.2%} to {high:.2%}"])  # fmt: skip
+                         f"{statistics.median(shares):.2%}", f"{max(shares):.2%}"])  # fmt: skip
     print(f"A checkpoint every {BETWEEN:.0f} s\n")
-    print_table(["network", "MB", "of the time", "lowest to highest"], rows)
+    print_table(["network", "MB", "of the time", "the slowest one"], rows)
 
 
 if __name__ == "__main__":
