@@ -16,7 +16,6 @@ from common import RATIO_HEADER, Comparison, interleave, parser, print_table, ra
 from plain import PlainTraining
 from torch import Tensor
 
-from tlw.memory import freed_memory_kept
 from tlw.trainer import Run
 
 TOLERANCE = 1e-4
@@ -48,12 +47,6 @@ def deviation(run: Run, plain: PlainTraining, lr: Tensor, hr: Tensor) -> float:
     return abs(losses[0] - losses[1]) / abs(losses[1])
 
 
-def step_as_trained(run: Run, lr: Tensor, hr: Tensor) -> None:
-    """A step with the process' memory as `tlw.trainer.train` has it; the baselines: as it comes."""
-    with freed_memory_kept():
-        run.step(lr, hr)
-
-
 def contenders_of(
     options: argparse.Namespace, backbone: str, scale: int, loss: str, lr: Tensor, hr: Tensor
 ) -> Iterator[tuple[str, Callable[[], object], float]]:
@@ -66,7 +59,7 @@ def contenders_of(
                 raise SystemExit(f"{backbone} x{scale} {loss}: differs from the plain reading by "
                                  f"{found:.2g}, more than {TOLERANCE:g}: not compared")  # fmt: skip
             yield f"{loss}, plain reading", lambda plain=plain: plain.step(lr, hr), nan
-        yield f"{loss}, {kind}", lambda run=run: step_as_trained(run, lr, hr), found
+        yield f"{loss}, {kind}", lambda run=run: run.step(lr, hr), found
     if loss == "l1" and backbone in NETWORKS:
         usual = BasicTraining(backbone, scale, options.device)
         yield "l1, as in BasicSR", lambda: usual.step(lr, hr), nan
