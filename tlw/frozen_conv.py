@@ -13,7 +13,10 @@ _ONEDNN = torch.backends.mkldnn.is_available()
 
 
 def conv_relu(x: Tensor, weight: Tensor, bias: Tensor, *, stride: int, padding: int) -> Tensor:
-    """relu(conv(x)), (N, C, H, W) to (N, O, H', W'); gradients flow to x alone."""
+    """relu(conv(x)), (N, C, H, W) to (N, O, H', W'); gradients flow to x alone.
+
+    `weight` (O, C, kernel, kernel) and `bias` (O,) are of the floating type of x.
+    """
     if _ONEDNN and x.device.type == "cpu" and x.dtype in _TYPES:
         return _ConvReLU.apply(x, weight, bias, stride, padding)
     return F.conv2d(x, weight, bias, stride, padding).relu_()
