@@ -29,7 +29,9 @@ def train(
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
-    workers: Annotated[int, typer.Option(help="Processes that read images ahead; 0: none.", min=0)] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Processes that read images ahead; 0: none.", min=0)
+    ] = 0,
     checkpoint_seconds: Annotated[float, typer.Option(help="Between checkpoints.", min=0)] = 300,
     gpus: Annotated[int, typer.Option(help="Processes that share each batch.", min=1)] = 1,
     cells_per_gpu: CellsPerGpu = 1,
