@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from test_tables import scored, sections
+from scored_cells import scored, sections
 from toys import run, tlw
 
 from tlw.compare import compare, write_comparison

@@ -12,9 +12,9 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from scored_cells import scored
 from skimage import data
 from snakemake.utils import update_config
-from test_tables import scored
 from test_workflow import planned, planned_cells
 from toys import (
     SMALL_EDSR,
