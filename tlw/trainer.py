@@ -29,7 +29,6 @@ from tlw.images import to_unit
 from tlw.init import init_weights
 from tlw.locks import Lock, only_one
 from tlw.losses import PixelLoss, TLWLoss
-from tlw.memory import freed_memory_kept
 from tlw.numerics import HALF
 from tlw.provenance import commit, device_name, versions
 from tlw.sampling import Batches, noise_seed, training_sets
@@ -102,7 +101,7 @@ def train(
             journal = NoLog()
 
         stop, saved = 0, time.monotonic()
-        with journal, logging_redirect_tqdm(), freed_memory_kept(), stop_signal() as received:
+        with journal, logging_redirect_tqdm(), stop_signal() as received:
             for step, (lr, hr) in enumerate(journal.timed(loader), start):
                 epoch, place = divmod(step, batches.steps_per_epoch)
                 if step == start or place == 0:
