@@ -11,6 +11,8 @@ from hypothesis import settings
 settings.register_profile("tlw", deadline=None, max_examples=30, derandomize=True)
 settings.load_profile("tlw")
 
+pytest.register_assert_rewrite("trainings")
+
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
@@ -19,6 +21,14 @@ def shared() -> Path:
     if not folder:
         pytest.skip("TLW_SHARED is not set: the recorded reference material is not here")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory) -> Path:
+    """A pairs file of two photographs."""
+    from toys import toy_pairs
+
+    return toy_pairs(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture

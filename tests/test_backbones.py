@@ -43,15 +43,6 @@ SMALL = {
 }
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    """Small tensors: threads that wait for one another cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def small(name: str, scale: int, **arguments: object) -> nn.Module:
     torch.manual_seed(0)
     return build(name, scale=scale, **SMALL[name] | arguments)

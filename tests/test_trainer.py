@@ -1,91 +1,46 @@
-"""Training: whatever stops it, it ends with the weights of a run that nothing stopped."""
+"""Training: what it leaves, what it refuses, what it shows; on a GPU, too."""
 
 import json
 import os
 import pty
 import re
-import signal
 import subprocess
 import termios
-import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from toys import (
     CROPS,
-    FRAGILE_VDSR,
     SMALL_EDSR,
     SMALL_HAT,
+    SMALL_RCAN,
     SMALL_VDSR,
     coded_pairs,
     curve,
     environment,
-    fill,
     photograph,
     run,
-    small_disk,
     tlw_train,
     toy_cell,
     toy_pairs,
     write_cell,
 )
+from trainings import (
+    SWITCH,
+    THREE_EPOCHS,
+    assert_same_results,
+    fragile_cell,
+    last_step,
+    train_here,
+)
 
-from tlw.checkpoint import Checkpoints
-from tlw.config import Cell
 from tlw.devices import pick_device
 from tlw.metrics import psnr_y
 from tlw.pairs import Pairs
 from tlw.protocols import protocol
 from tlw.sr_net import load_network, super_resolve
-from tlw.trainer import Run, train
-
-# Three epochs, so that the UDL's step changes in the middle.
-THREE_EPOCHS = CROPS | {"epochs": 3, "steps_per_epoch": 2, "augment": True}
-SWITCH = {"l1-udl": {"esu_epochs": 1}}
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory) -> Path:
-    return toy_pairs(tmp_path_factory.mktemp("pairs"))
-
-
-def train_here(cell: Cell, pairs: Path, folder: Path, **options) -> Path:
-    train(cell, [pairs], folder, device="cpu", **options)
-    return folder
-
-
-def assert_same_results(one: Path, other: Path) -> None:
-    """Weights bit by bit, and the log but for its times."""
-    weights = [(folder / "weights.safetensors").read_bytes() for folder in (one, other)]
-    assert weights[0] == weights[1]
-    assert curve(one / "training.csv") == curve(other / "training.csv")
-    for folder in (one, other):
-        assert not (folder / "checkpoints").exists()
-        assert not list(folder.glob(".*.part"))
-
-
-def last_step(folder: Path) -> int:
-    """The step of the newest checkpoint, 0 without one."""
-    names = [path.name for path in (folder / "checkpoints").glob("step-*.pt")]
-    return max((int(name.split("-")[1]) for name in names), default=0)
-
-
-def wait_for(condition, process: subprocess.Popen) -> None:
-    """Until the condition holds; fails if the process ends before."""
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.002)
-
+from tlw.trainer import Run, _has_room, train
 
 # --- results ----------------------------------------------------------------------------------
 
@@ -169,194 +124,6 @@ def test_sets_are_taken_in_the_cells_order_whatever_the_command_lines(tmp_path):
     for name, order in (("one", files), ("other", files[::-1])):
         train(cell, order, tmp_path / name, device="cpu")
     assert_same_results(tmp_path / "one", tmp_path / "other")
-
-
-# --- stopped and resumed ----------------------------------------------------------------------
-
-ALL_LOSSES = [
-    pytest.param("l1", "paper", range(1, 7), id="l1"),
-    pytest.param("l1-udl", "paper", range(1, 7), id="l1-udl paper"),
-    pytest.param("l1-udl", "authors-code", range(1, 7), id="l1-udl authors-code"),
-    pytest.param("l1-tlw", "paper", [3], id="l1-tlw paper"),
-    pytest.param("mse-tlw", "authors-code", [4], id="mse-tlw", marks=pytest.mark.slow),
-]
-
-
-def fragile_cell(loss: str, preset: str = "paper", **options) -> Cell:
-    changes = SWITCH if loss == "l1-udl" else None
-    options = {"recipe": THREE_EPOCHS} | options
-    return toy_cell(loss, backbone=FRAGILE_VDSR, preset=preset, changes=changes, **options)
-
-
-@pytest.mark.parametrize(("loss", "preset", "steps"), ALL_LOSSES)
-def test_sigterm_lets_the_step_end_and_a_rerun_goes_on_from_it(
-    tmp_path, pairs, monkeypatch, loss, preset, steps
-):
-    cell = fragile_cell(loss, preset)
-    whole = train_here(cell, pairs, tmp_path / "whole")
-    for step in steps:
-        folder = tmp_path / f"stopped at {step}"
-        monkeypatch.setenv("TOYS_SIGNAL", f"SIGTERM@{step}")
-        with pytest.raises(SystemExit) as stop:
-            train_here(cell, pairs, folder)
-        assert stop.value.code == 128 + signal.SIGTERM
-        assert last_step(folder) == step and not (folder / "record.json").exists()
-        monkeypatch.delenv("TOYS_SIGNAL")
-        assert_same_results(train_here(cell, pairs, folder), whole)
-
-
-def test_signals_are_as_before_after_training(tmp_path, pairs):
-    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    train_here(toy_cell(), pairs, tmp_path)
-    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)] == before
-
-
-def assert_killed_and_resumed_equals_whole(cell, pairs, folder, whole, kills) -> str:
-    """Real processes of `tlw train`, each killed by -9 in the middle of a step, but the last.
-
-    Returns:
-        What the last one told.
-    """
-    write_cell(cell, folder)
-    command = tlw_train(folder, pairs, "--checkpoint-seconds", 0)
-    for look in kills:
-        before = last_step(folder)
-        killed = run(command, TOYS_SIGNAL=f"SIGKILL@{look}")
-        assert killed.returncode == -signal.SIGKILL, killed.stderr
-        assert last_step(folder) == before + look - 1
-        assert len(list((folder / "checkpoints").glob("step-*.pt"))) <= 2
-    finished = run(command)
-    assert finished.returncode == 0, finished.stderr
-    (folder / "cell.json").unlink()
-    assert_same_results(folder, whole)
-    return finished.stderr
-
-
-def test_a_process_killed_in_mid_step_and_resumed_equals_one_never_killed(tmp_path, pairs):
-    cell = fragile_cell("l1")
-    whole = train_here(cell, pairs, tmp_path / "whole")
-    told = assert_killed_and_resumed_equals_whole(cell, pairs, tmp_path / "cell", whole, [4])
-    assert f"{cell.name}: goes on at step 3 of 6, on cpu" in told
-    assert re.search(rf"{cell.name}: epoch 2 done, loss \S+, \S+ images/s", told)
-    assert "%|" not in told  # a bar is for terminals
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("loss", "preset"),
-    [
-        *(("l1", "paper"), ("l1-tlw", "paper"), ("l1-tlw", "authors-code")),
-        *(("mse-tlw", "paper"), ("l1-udl", "paper"), ("l1-udl", "authors-code")),
-    ],
-)
-def test_any_loss_killed_again_and_again_equals_one_never_killed(tmp_path, pairs, loss, preset):
-    """Two steps an epoch: the UDL's step changes just where the second resume begins."""
-    cell = fragile_cell(loss, preset)
-    whole = train_here(cell, pairs, tmp_path / "whole")
-    assert_killed_and_resumed_equals_whole(cell, pairs, tmp_path / "cell", whole, [2, 2, 2])
-
-
-@pytest.mark.slow
-def test_killed_at_random_moments_it_ends_with_the_same_weights(tmp_path, pairs):
-    """Also while it writes checkpoints, of which this larger network's take as long as a step."""
-    backbone = {"path": "vdsr", "arguments": {"features": 32, "layers": 3}}
-    cell = toy_cell(backbone=backbone, recipe=CROPS | {"steps_per_epoch": 150})
-    whole = train_here(cell, pairs, tmp_path / "whole")
-    folder = tmp_path / "cell"
-    command = tlw_train(folder, pairs, "--checkpoint-seconds", 0)
-    write_cell(cell, folder)
-    moments = torch.rand(8, generator=torch.Generator().manual_seed(0)).tolist()
-    for moment in moments:
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        seen = last_step(folder)
-        wait_for(lambda seen=seen: last_step(folder) > seen, process)
-        time.sleep(moment / 4)
-        process.kill()
-        process.communicate()
-    assert 0 < last_step(folder) < 300
-    assert run(command).returncode == 0
-    (folder / "cell.json").unlink()
-    assert_same_results(folder, whole)
-
-
-def test_sigterm_to_the_whole_group_ends_with_143_and_a_rerun_gives_the_same(tmp_path, pairs):
-    """As a cluster's scheduler sends it: the workers that read ahead get it as well."""
-    cell = toy_cell(recipe=CROPS | {"steps_per_epoch": 150})
-    folder = tmp_path / "cell"
-    write_cell(cell, folder)
-    command = tlw_train(folder, pairs, "--workers", 2)
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    wait_for(lambda: (folder / "checkpoints" / "training.csv").exists(), process)
-    os.killpg(process.pid, signal.SIGTERM)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 143, told
-    assert 10 <= last_step(folder) < 300
-    assert f"stopped by a signal after step {last_step(folder)}, saved" in told
-    whole = train_here(cell, pairs, tmp_path / "whole")
-    assert_same_results(train_here(cell, pairs, folder), whole)
-
-
-def test_a_full_disk_ends_it_by_name_and_with_room_again_it_ends_the_same(tmp_path, pairs, caplog):
-    cell = toy_cell(recipe=CROPS | {"steps_per_epoch": 100})
-    with small_disk(tmp_path / "disk", kilobytes=256) as disk:
-        folder = disk / "cell"
-        write_cell(cell, folder)
-        command = tlw_train(folder, pairs, "--checkpoint-seconds", 0)
-        process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-        wait_for(lambda: last_step(folder) > 5, process)
-        filler = fill(disk)
-        _, told = process.communicate(timeout=60)
-        assert process.returncode == 1
-        assert re.search(rf"tlw: error: .*{folder}/\S+: could not be written .*No space", told)
-        assert "Traceback" not in told
-        saved = last_step(folder)
-        belongs_to = {
-            "cell": cell.name, "config": cell.digest, "pairs of toy": Pairs(pairs).digest(),
-        }  # fmt: skip
-        assert Checkpoints(folder / "checkpoints", belongs_to).load()["step"] == saved
-        filler.unlink()
-        whole = train_here(cell, pairs, tmp_path / "whole")
-        with caplog.at_level("INFO"):
-            assert_same_results(train_here(cell, pairs, folder), whole)
-        assert f"goes on at step {saved} of 200" in caplog.text
-
-
-def stopped(cell: Cell, pairs: Path, folder: Path, monkeypatch, step: int = 3) -> Path:
-    """A folder with a checkpoint of that step."""
-    monkeypatch.setenv("TOYS_SIGNAL", f"SIGTERM@{step}")
-    with pytest.raises(SystemExit):
-        train_here(cell, pairs, folder, checkpoint_seconds=0)
-    monkeypatch.delenv("TOYS_SIGNAL")
-    return folder
-
-
-def test_a_damaged_last_checkpoint_costs_a_step_and_changes_nothing(
-    tmp_path, pairs, monkeypatch, caplog
-):
-    cell = fragile_cell("l1")
-    folder = stopped(cell, pairs, tmp_path / "cell", monkeypatch, 5)
-    newest = max((folder / "checkpoints").glob("step-*.pt"))
-    newest.write_bytes(newest.read_bytes()[:-1])
-    with caplog.at_level("INFO"):
-        train_here(cell, pairs, folder)
-    assert f"{newest}: damaged" in caplog.text and "goes on at step 4 of 6" in caplog.text
-    assert_same_results(folder, train_here(cell, pairs, tmp_path / "whole"))
-
-
-def test_a_checkpoint_of_another_cell_config_or_image_is_refused_by_name(
-    tmp_path, pairs, monkeypatch
-):
-    cell = fragile_cell("l1")
-    folder = stopped(cell, pairs, tmp_path / "cell", monkeypatch)
-    others = toy_pairs(tmp_path / "others", [photograph("chelsea")])
-    for other, files, expected in (
-        (fragile_cell("mse"), pairs, "cell toy_x2_mse_seed0, found toy_x2_l1_seed0"),
-        (fragile_cell("l1", recipe=CROPS), pairs, rf"config \S+, found {cell.digest}"),
-        (cell, others, rf"pairs of toy \S+, found {Pairs(pairs).digest()}"),
-    ):
-        with pytest.raises(ValueError, match=rf"step-00000003\S+\.pt: .*expected {expected}"):
-            train_here(other, files, folder)
-    assert last_step(folder) == 3
 
 
 # --- refused ----------------------------------------------------------------------------------
@@ -454,6 +221,50 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused():
     assert pick_device("auto") == torch.device("cpu")
     with pytest.raises(ValueError, match="device 'cuda' cannot be used"):
         pick_device("cuda")
+
+
+# --- where images are kept --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("files", "room"), [(3, False), (4, False), (5, True)])
+def test_a_gpu_keeps_the_images_where_three_quarters_stay_free(monkeypatch, pairs, files, room):
+    free = files * pairs.stat().st_size
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
+    assert _has_room(torch.device("cuda:1"), [pairs]) is room
+    assert not _has_room(torch.device("cuda:1"), [pairs, pairs])
+    assert not _has_room(torch.device("cpu"), [pairs])
+
+
+class Asked(TorchDispatchMode):
+    """The operations whose result the host has to know, and so waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        shape_of_values = ("nonzero", "masked_select", "unique_consecutive", "bincount")
+        if name in ("_local_scalar_dense", "equal", "is_nonzero", *shape_of_values):
+            self.names.add(name)
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("numerics", ["exact", "fast"])
+@pytest.mark.parametrize("loss", ["l1", "l1-udl", "l1-tlw", "mse-tlw"])
+@pytest.mark.parametrize("backbone", [SMALL_VDSR, SMALL_EDSR, SMALL_RCAN, SMALL_HAT])
+def test_no_value_is_asked_for_within_a_step(backbone, loss, numerics):
+    cell = toy_cell(loss, backbone=backbone, recipe=CROPS | {"numerics": numerics})
+    run = Run(cell, torch.device("cpu"))
+    lr, hr = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
+    run.start_epoch(0)
+    run.step(lr, hr)  # the first prepares what stays
+    with Asked() as asked:
+        run.step(lr, hr)
+    assert not asked.names
+    with asked:
+        float(hr.mean())
+    assert asked.names == {"_local_scalar_dense"}
 
 
 # --- shown ------------------------------------------------------------------------------------

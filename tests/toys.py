@@ -31,6 +31,10 @@ from tlw.protocols import protocol as protocol_named
 SMALL_VDSR = {"path": "vdsr", "arguments": {"features": 4, "layers": 1}}
 FRAGILE_VDSR = {"path": "toys:Fragile", "arguments": {"features": 4, "layers": 1}}
 SMALL_EDSR = {"path": "edsr", "arguments": {"features": 4, "blocks": 1}}
+SMALL_RCAN = {
+    "path": "rcan",
+    "arguments": {"features": 4, "groups": 1, "blocks": 1, "reduction": 2},
+}
 SMALL_HAT = {
     "path": "hat",
     "arguments": {"embed": 4, "depths": [1], "heads": [2], "squeeze": 2, "features": 4},
