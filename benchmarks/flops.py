@@ -1,6 +1,7 @@
 """Floating-point operations of a step and its parts, and how much of the machine's peak it reaches.
 
-Counted by torch (convolutions and matrix products, a multiply-add being two), not computed by hand.
+Counted by torch (convolutions and matrix products, a multiply-add being two), not computed by hand:
+`exact` has fewer of them on a CPU, where wide layers of the judge take Winograd's way.
 The peak is the best that large matrix products and convolutions reach in this same process.
 """
 
@@ -19,7 +20,8 @@ from tlw.trainer import Run
 
 
 def flops(call: Callable[[], object]) -> int:
-    """What a call computes."""
+    """What a call computes, but for what its first one prepares."""
+    call()
     with FlopCounterMode(display=False) as counter:
         call()
     return counter.get_total_flops()

@@ -1,12 +1,13 @@
-"""The fused convolution against the two operations that it stands for."""
+"""The convolution with its ReLU, by all its ways, against the two operations that it stands for."""
 
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from tlw import frozen_conv
-from tlw.frozen_conv import conv_relu
+from tlw.frozen_conv import FrozenConvReLU
 
 
 @pytest.mark.parametrize("fused", [True, False])
@@ -19,22 +20,47 @@ def test_values_and_gradients_equal_those_of_convolution_and_relu(
     torch.manual_seed(0)
     x = torch.randn(2, 6, 31, 40).to(dtype).contiguous(memory_format=torch.channels_last)
     weight, bias = torch.randn(8, 6, kernel, kernel).to(dtype), torch.randn(8).to(dtype)
+    assert_equals_convolution_and_relu(x, weight, bias, stride=stride, padding=padding)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (11, 10), (7, 9)])
+def test_so_do_those_of_wide_layers(size):
+    torch.manual_seed(0)
+    x = torch.randn(2, 256, *size).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(300, 256, 3, 3) / 48, torch.randn(300)
+    assert_equals_convolution_and_relu(x, weight, bias, stride=1, padding=1)
+
+
+def assert_equals_convolution_and_relu(x: Tensor, weight: Tensor, bias: Tensor, **options) -> None:
     results = []
     for way in (
-        lambda x: conv_relu(x, weight, bias, stride=stride, padding=padding),
-        lambda x: F.relu(F.conv2d(x, weight, bias, stride, padding)),
+        FrozenConvReLU(weight, bias, **options),
+        lambda x: F.relu(F.conv2d(x, weight, bias, **options)),
     ):
         taken = x.clone().requires_grad_()
         y = way(taken)
-        (y * torch.arange(y.numel()).view_as(y).to(dtype).sin()).sum().backward()
+        (y * torch.arange(y.numel()).view_as(y).to(y.dtype).sin()).sum().backward()
         results.append((y.detach(), taken.grad))
+    close = {"rtol": 1e-5, "atol": 2e-5} if x.dtype == torch.float32 else {}
     for found, expected in zip(*results, strict=True):
-        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(found, expected, **close)
     assert results[0][0].min() == 0
 
 
 def test_torch_counts_its_operations():
     x, weight = torch.rand(1, 3, 8, 9), torch.rand(4, 3, 3, 3)
     with FlopCounterMode(display=False) as counter:
-        conv_relu(x, weight, torch.zeros(4), stride=1, padding=1)
+        FrozenConvReLU(weight, torch.zeros(4), stride=1, padding=1)(x)
     assert counter.get_total_flops() == 2 * 8 * 9 * 4 * 3 * 3 * 3
+
+
+def test_in_float32_wide_layers_take_four_ninths_of_the_multiplications():
+    x, weight = torch.rand(1, 256, 8, 8), torch.rand(256, 256, 3, 3)
+    conv = FrozenConvReLU(weight, torch.zeros(256), stride=1, padding=1)
+    conv(x)  # its kernels are transformed once
+    counted = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        with FlopCounterMode(display=False) as counter:
+            conv.to(dtype)(x.to(dtype))
+        counted[dtype] = counter.get_total_flops()
+    assert counted[torch.float32] == counted[torch.bfloat16] * 4 / 9

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tlw.frozen_conv import conv_relu
+from tlw.frozen_conv import FrozenConvReLU
 from tlw.images import swap_channels, to_signed
 from tlw.layer_distance import layer_distance, unit_features
 from tlw.numerics import HALF, twice, two_halves
@@ -74,19 +74,20 @@ class Judge(nn.Module):
             raise ValueError(f"judge: channels must be 'rgb' or 'bgr', found {channels!r}")
         self.net, self.calibrated, self.channels = net, calibrated, channels
         self.numerics: Numerics = numerics
-        for name, tensor in load_file(judge_weights(net, weights)).items():
-            self._keep(name.replace(".", "_"), self._prepared(name, tensor))
+        tensors = load_file(judge_weights(net, weights))
+        self.convs = nn.ModuleDict()
+        for index, stride, padding in (step for step in _TRUNKS[net] if isinstance(step, tuple)):
+            weight, bias = (tensors[f"features.{index}.{part}"] for part in ("weight", "bias"))
+            if numerics == "fast":
+                weight, bias = (twice(weight) if index == 0 else weight).to(HALF), bias.to(HALF)
+            # kernels and images in this layout take a sixth off the time on CPUs
+            weight = weight.contiguous(memory_format=torch.channels_last)
+            self.convs[str(index)] = FrozenConvReLU(weight, bias, stride=stride, padding=padding)
+        for layer in range(_TRUNKS[net].count("tap")):
+            head = tensors[f"heads.{layer}"].flatten()
+            self._keep(f"head_{layer}", head if calibrated else torch.ones_like(head))
         self._keep("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self._keep("spread", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
-
-    def _prepared(self, name: str, tensor: Tensor) -> Tensor:
-        if name.startswith("heads"):
-            return tensor if self.calibrated else torch.ones_like(tensor)
-        if self.numerics == "fast":
-            tensor = (twice(tensor) if name == "features.0.weight" else tensor).to(HALF)
-        # kernels and images in this layout take a sixth off the time on CPUs
-        layout = torch.channels_last if tensor.ndim == 4 else torch.contiguous_format
-        return tensor.contiguous(memory_format=layout)
 
     def _keep(self, name: str, tensor: Tensor) -> None:
         self.register_buffer(name, tensor, persistent=False)
@@ -121,10 +122,7 @@ class Judge(nn.Module):
             elif step == "pool":
                 x = F.max_pool2d(x, _POOL_SIZE[self.net], 2)
             else:
-                index, stride, padding = step
-                weight = getattr(self, f"features_{index}_weight")
-                bias = getattr(self, f"features_{index}_bias")
-                x = conv_relu(x, weight, bias, stride=stride, padding=padding)
+                x = self.convs[str(step[0])](x)
         return taps
 
     def against(self, hr: Tensor) -> Callable[[Tensor], Tensor]:
@@ -132,9 +130,9 @@ class Judge(nn.Module):
 
         It takes as many images as hr has, or several times as many, to be compared with hr anew.
         """
-        heads = [getattr(self, f"heads_{layer}").flatten() for layer in range(5)]
         with torch.no_grad():
-            units = [unit_features(taps, heads[0].dtype) for taps in self.features(hr)]
+            units = [unit_features(taps, self.head_0.dtype) for taps in self.features(hr)]
+        heads = [getattr(self, f"head_{layer}") for layer in range(len(units))]
         return lambda images: sum(map(layer_distance, self.features(images), units, heads))
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:

@@ -1,0 +1,44 @@
+"""Winograd's convolution against torch's."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tlw import winograd
+
+sizes = st.integers(1, 9)
+
+
+@given(n=st.integers(1, 3), inward=sizes, outward=sizes, height=sizes, width=sizes)
+@pytest.mark.parametrize("numbers", [1, 2**22])
+def test_values_and_gradients_are_those_of_a_convolution(
+    numbers, n, inward, outward, height, width
+):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(winograd, "_NUMBERS", numbers)
+        torch.manual_seed(0)
+        x = torch.randn(n, inward, height, width, dtype=torch.float64, requires_grad=True)
+        weight = torch.randn(outward, inward, 3, 3, dtype=torch.float64)
+        bias = torch.randn(outward, dtype=torch.float64)
+        kernel = winograd.transformed(weight)
+        expected = F.conv2d(x, weight, bias, padding=1)
+        torch.testing.assert_close(winograd.convolve(x.detach(), kernel, bias), expected)
+        grad = torch.randn_like(expected)
+        (of_x,) = torch.autograd.grad(expected, x, grad)
+        torch.testing.assert_close(winograd.convolve(grad, kernel, transposed=True), of_x)
+
+
+def test_in_float32_it_rounds_about_as_torch_s_does():
+    torch.manual_seed(0)
+    x, weight = torch.rand(1, 256, 20, 20), torch.randn(256, 256, 3, 3)
+    expected = F.conv2d(x.double(), weight.double(), padding=1)
+    errors = [
+        (y - expected).norm() / expected.norm()
+        for y in (
+            F.conv2d(x, weight, padding=1),
+            winograd.convolve(x, winograd.transformed(weight)),
+        )
+    ]
+    assert errors[1] < 3 * errors[0] < 2e-6
