@@ -404,7 +404,7 @@ esac
 def test_hundreds_of_short_jobs_are_few_to_slurm(cluster, tmp_path):
     """The paper's workflow and the profile, trainings grouped, too, as docs/scaling.md has it.
 
-    100 cells whose commands do nothing: what is left is what Snakemake and SLURM do for each.
+    200 cells whose commands do nothing: what is left is what Snakemake and SLURM do for each.
     """
     folder = make_clone(tmp_path / "clone")
     (tmp_path / "bin").mkdir()
@@ -418,7 +418,7 @@ def test_hundreds_of_short_jobs_are_few_to_slurm(cluster, tmp_path):
     grid = content["grids"]["table1"] | {
         "backbones": ["vdsr"],
         "scales": [4],
-        "seeds": list(range(25)),
+        "seeds": list(range(50)),
     }
     asked = {name: {"runtime": 10, "mem_mb": 1000} for name in grid["backbones"]}
     content |= {"grids": {"many": grid}, "resources": asked}
@@ -438,7 +438,7 @@ def test_hundreds_of_short_jobs_are_few_to_slurm(cluster, tmp_path):
         run.kill()
     jobs = cluster.jobs()[before:]
     assert {job.state for job in jobs} == {"COMPLETED"}
-    assert len(jobs) == 1 + 4 + 5 + 1  # pairs, train, evaluate, table
+    assert len(jobs) == 1 + 8 + 9 + 1  # pairs, train, evaluate, table
     gpus = [file.read_text().strip() for file in folder.glob("results/paper/many/*/gpu.txt")]
-    assert len(gpus) == 100 and set(gpus) <= {"0", "1"}
+    assert len(gpus) == 200 and set(gpus) <= {"0", "1"}
     assert (folder / "results" / "paper" / "tables" / "many.md").exists()
