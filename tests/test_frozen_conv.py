@@ -31,6 +31,15 @@ def test_so_do_those_of_wide_layers(size):
     assert_equals_convolution_and_relu(x, weight, bias, stride=1, padding=1)
 
 
+def test_gradients_flow_after_a_first_pass_in_inference_mode():
+    conv = FrozenConvReLU(torch.randn(256, 256, 3, 3), torch.ones(256), stride=1, padding=1)
+    x = torch.rand(1, 256, 8, 8, requires_grad=True)
+    with torch.inference_mode():
+        conv(x)
+    conv(x).sum().backward()
+    assert x.grad.abs().sum() > 0
+
+
 def assert_equals_convolution_and_relu(x: Tensor, weight: Tensor, bias: Tensor, **options) -> None:
     results = []
     for way in (

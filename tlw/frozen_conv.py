@@ -51,7 +51,8 @@ class FrozenConvReLU(nn.Module):
     @cached_property
     def _transformed(self) -> Tensor:
         """Made when it is first asked for: a GPU never does."""
-        return winograd.transformed(self.weight)
+        with torch.inference_mode(False):  # else no training could use it after an evaluation
+            return winograd.transformed(self.weight)
 
 
 class _Winograd(torch.autograd.Function):
