@@ -42,3 +42,11 @@ def test_in_float32_it_rounds_about_as_torch_s_does():
         )
     ]
     assert errors[1] < 3 * errors[0] < 2e-6
+
+
+def test_autocast_changes_nothing():
+    torch.manual_seed(0)
+    x, kernel = torch.rand(1, 8, 6, 6), winograd.transformed(torch.randn(8, 8, 3, 3))
+    with torch.autocast("cpu", torch.bfloat16):
+        found = winograd.convolve(x, kernel)
+    torch.testing.assert_close(found, winograd.convolve(x, kernel), rtol=0, atol=0)

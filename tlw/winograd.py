@@ -22,6 +22,7 @@ def transformed(kernel: Tensor) -> Tensor:
     return torch.einsum("ia,ocab,jb->ijco", _G, kernel.double(), _G).to(kernel.dtype).contiguous()
 
 
+@torch.autocast("cpu", enabled=False)  # which would take the products, and them alone, in bfloat16
 def convolve(
     x: Tensor, kernel: Tensor, bias: Tensor | None = None, *, transposed: bool = False
 ) -> Tensor:
