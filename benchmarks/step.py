@@ -7,6 +7,7 @@ loss; where `exact` differs by more than 1e-4 the script stops.
 
 import argparse
 from collections.abc import Callable, Iterator
+from itertools import product
 from math import isnan, nan
 
 import torch
@@ -42,7 +43,8 @@ def deviation(run: Run, plain: PlainTraining, lr: Tensor, hr: Tensor) -> float:
     for contender in (run, plain):
         contender.net.eval()  # two passes of HAT would drop different branches
         torch.manual_seed(0)
-        losses.append(float(contender.step(lr, hr)))
+        found = contender.step(lr, hr)
+        losses.append(float(found["loss"] if contender is run else found))
         contender.net.train()
     return abs(losses[0] - losses[1]) / abs(losses[1])
 
@@ -60,6 +62,10 @@ def contenders_of(
                                  f"{found:.2g}, more than {TOLERANCE:g}: not compared")  # fmt: skip
             yield f"{loss}, plain reading", lambda plain=plain: plain.step(lr, hr), nan
         yield f"{loss}, {kind}", lambda run=run: run.step(lr, hr), found
+        if options.device.type == "cuda":
+            ours = cell(backbone, scale, loss, preset=options.preset, numerics=kind)
+            replayed = Run(ours, options.device, options.judge_folder, cuda_graphs=True)
+            yield f"{loss}, {kind}, replayed", lambda run=replayed: run.step(lr, hr), nan
     if loss == "l1" and backbone in NETWORKS:
         usual = BasicTraining(backbone, scale, options.device)
         yield "l1, as in BasicSR", lambda: usual.step(lr, hr), nan
@@ -69,9 +75,9 @@ def comparisons(names: list[str]) -> Iterator[Comparison]:
     """Ours with each baseline of its loss; and a weighted step with a plain one."""
     for kind in numerics():
         for loss in ("l1-tlw", "l1"):
-            for baseline in (f"{loss}, plain reading", f"{loss}, as in BasicSR"):
-                if baseline in names:
-                    yield f"{loss}, {kind}", baseline
+            ours = [name for name in names if name.startswith(f"{loss}, {kind}")]
+            baselines = [f"{loss}, plain reading", f"{loss}, as in BasicSR"]
+            yield from product(ours, (name for name in baselines if name in names))
         if {f"l1, {kind}", f"l1-tlw, {kind}"} <= set(names):
             yield f"l1, {kind}", f"l1-tlw, {kind}"
 

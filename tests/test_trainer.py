@@ -223,6 +223,22 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_refused():
         pick_device("cuda")
 
 
+# --- on its device ----------------------------------------------------------------------------
+
+
+def test_while_it_trains_a_gpu_would_convolve_in_float32_not_in_tf32(tmp_path, pairs, monkeypatch):
+    take, allowed = Run.step, []
+
+    def step(self, *images):
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return take(self, *images)
+
+    monkeypatch.setattr(Run, "step", step)
+    before = torch.backends.cudnn.allow_tf32
+    train_here(toy_cell(), pairs, tmp_path)
+    assert set(allowed) == {False} and torch.backends.cudnn.allow_tf32 == before
+
+
 # --- where images are kept --------------------------------------------------------------------
 
 

@@ -170,6 +170,9 @@ class Config(Model):
     cells_per_gpu: PositiveInt = Field(
         default=1, description="jobs that may have a GPU at the same time"
     )
+    cuda_graphs: bool = Field(
+        default=False, description="a GPU replays training steps that it recorded"
+    )
     threads: PositiveInt = Field(default=4, description="CPU threads of a job")
     checkpoint_seconds: NonNegativeFloat = Field(
         default=300, description="seconds between a training's checkpoints"

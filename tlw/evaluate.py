@@ -1,7 +1,6 @@
 """Scores of networks, or of bicubic upsampling, on benchmarks: one row for each image."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +14,7 @@ from tlw.config import Cell
 from tlw.files import written_aside
 from tlw.judge import Judge
 from tlw.metrics import psnr_y, ssim_y
+from tlw.numerics import full_float32
 from tlw.pairs import Pairs
 from tlw.protocols import Protocol
 from tlw.protocols import protocol as protocol_named
@@ -118,7 +118,7 @@ def score_pairs(
             tqdm(pairs.names, f"{pairs.image_set} x{scale}", disable=None)
         ):
             image = {"protocol": protocol.name, "benchmark": pairs.image_set, "image": name}
-            with full_precision():
+            with full_float32(deterministic=True):
                 scores = _score_image(pairs, index, upscales, scorer)
             for row, found in scores.items():
                 rows[row].append(image | found)
@@ -142,11 +142,6 @@ def _score_image(
         with at(f"{row}: {where}"):
             scores[row] = score(sr)
     return scores
-
-
-def full_precision() -> AbstractContextManager:
-    """Inside this a GPU convolves in float32; in TF32 the fourth decimal would be another."""
-    return torch.backends.cudnn.flags(enabled=True, deterministic=True, allow_tf32=False)
 
 
 def evaluate_cells(

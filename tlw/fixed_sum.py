@@ -8,7 +8,7 @@ from torch import Tensor
 Over = Literal["image", "channel"]
 
 
-def fixed_sum(x: Tensor, k: float, *, over: Over = "channel") -> Tensor:
+def fixed_sum(x: Tensor, k: float | Tensor, *, over: Over = "channel") -> Tensor:
     """Moves x linearly towards 1 or towards 0 so that its mean becomes k (Eq. 5).
 
     Where the components sum to S and there are N of them, each x becomes
@@ -17,7 +17,8 @@ def fixed_sum(x: Tensor, k: float, *, over: Over = "channel") -> Tensor:
 
     Args:
         x: (N, C, H, W), values in [0, 1].
-        k: the share that the sum has of its maximum, in (0, 1).
+        k: the share that the sum has of its maximum, in (0, 1); a scalar tensor is not checked,
+            since a GPU would have to be waited for.
         over: the components that share one sum: all of an "image" (C, H, W), as the paper's text
             reads, or each "channel" (H, W) on its own, as the authors' code has it.
 
@@ -27,7 +28,7 @@ def fixed_sum(x: Tensor, k: float, *, over: Over = "channel") -> Tensor:
     Raises:
         ValueError: for a k outside (0, 1) or an unknown `over`.
     """
-    if not 0 < k < 1:
+    if not isinstance(k, Tensor) and not 0 < k < 1:
         raise ValueError(f"fixed_sum: k must lie between 0 and 1, found {k}")
     if over not in ("image", "channel"):
         raise ValueError(f"fixed_sum: over must be 'image' or 'channel', found {over!r}")

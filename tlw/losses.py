@@ -153,7 +153,7 @@ class TLWLoss(nn.Module):
             `tlw.settings.TLWSettings` for all of them.
 
     Attributes:
-        k: the share of the weights, set by `start_epoch`.
+        k: the share of the weights, set by `start_epoch`; a float, or a scalar tensor.
         last: figures of the last call as detached scalars: phi_loss, weights_mean, criterion.
 
     Raises:
@@ -197,7 +197,9 @@ class TLWLoss(nn.Module):
     def start_epoch(self, epoch: float) -> None:
         """Sets k for an epoch, counted from 0."""
         s = self.settings
-        self.k = k_schedule(epoch, start=s.k_start, rise=s.k_rise, epochs=s.k_epochs)
+        self.k: float | Tensor = k_schedule(
+            epoch, start=s.k_start, rise=s.k_rise, epochs=s.k_epochs
+        )
 
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The theta loss, a scalar; updates phi before, in training mode.

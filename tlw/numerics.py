@@ -5,10 +5,17 @@ and the super-resolution network in bfloat16, which CPUs and GPUs of today multi
 faster, and everything between them, sums, weights, losses and optimisers, in float32.
 """
 
+from contextlib import AbstractContextManager
+
 import torch
 from torch import Tensor
 
 HALF = torch.bfloat16
+
+
+def full_float32(*, deterministic: bool = False) -> AbstractContextManager:
+    """Inside this a GPU convolves float32 in float32, which torch leaves to TF32's 10 bits."""
+    return torch.backends.cudnn.flags(enabled=True, deterministic=deterministic, allow_tf32=False)
 
 
 def two_halves(x: Tensor) -> Tensor:

@@ -10,9 +10,10 @@ import torch
 from tqdm import tqdm
 
 from tlw.datasets import SUFFIXES
-from tlw.evaluate import Scorer, full_precision, write_scores
+from tlw.evaluate import Scorer, write_scores
 from tlw.files import written_aside
 from tlw.images import crop_to_multiple, read_image, to_tensor
+from tlw.numerics import full_float32
 from tlw.protocols import Protocol
 from tlw.schema import at
 from tlw.tables import scores_table
@@ -54,7 +55,7 @@ def score_images(
     rows, cropped = [], 0
     for sr_path, hr_path in tqdm(pairs, f"{hr_folder.name} x{scale}", disable=None):
         sr, whole = read_image(sr_path), read_image(hr_path)
-        with at(f"{sr_path} and {hr_path}"), full_precision():
+        with at(f"{sr_path} and {hr_path}"), full_float32(deterministic=True):
             hr = crop_to_multiple(whole, multiple)
             if sr.shape == whole.shape != hr.shape:
                 sr, cropped = crop_to_multiple(sr, multiple), cropped + 1

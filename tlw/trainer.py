@@ -29,8 +29,9 @@ from tlw.images import to_unit
 from tlw.init import init_weights
 from tlw.locks import Lock, only_one
 from tlw.losses import PixelLoss, TLWLoss
-from tlw.numerics import HALF
+from tlw.numerics import HALF, full_float32
 from tlw.provenance import commit, device_name, versions
+from tlw.replay import CudaGraphs, Figures, Replayed
 from tlw.sampling import Batches, noise_seed, training_sets
 from tlw.settings import LossSettings, Numerics, PixelSettings, TLWSettings, UDLSettings
 from tlw.sr_net import build_network, save_network
@@ -51,6 +52,7 @@ def train(
     workers: int = 0,
     checkpoint_seconds: float = 300.0,
     patience: float = 150.0,
+    cuda_graphs: bool = False,
 ) -> None:
     """Trains a cell, or goes on with it, and leaves the results in its folder.
 
@@ -67,10 +69,13 @@ def train(
             GPU that has room for them.
         checkpoint_seconds: time between checkpoints.
         patience: seconds to wait for another training in this folder to end.
+        cuda_graphs: on a GPU of its own a step is recorded once for each size of images and
+            replayed, see `tlw.replay`; elsewhere this changes nothing.
 
     Raises:
         ValueError: for pairs that are not the cell's, a checkpoint of another config or of other
-            images, or a batch that cannot be dealt out to several processes.
+            images, a batch that cannot be dealt out to several processes, or a step that cannot be
+            recorded.
         FloatingPointError: when a loss or a weight is not finite.
         OSError: naming the file that could not be written, as on a full disk, or the process that
             trains in this folder (TimeoutError).
@@ -80,12 +85,13 @@ def train(
     folder, device = Path(folder), pick_device(device)
     kept_on = device if not workers and _has_room(device, pairs) else None
     batches = Batches(training_sets(cell, pairs, device=kept_on), cell.recipe, cell.seed)
-    with parallel.joined(device), _first_ones_lock(folder, patience) as lock:
+    cuda_graphs = cuda_graphs and device.type == "cuda" and launch.processes() == 1
+    with full_float32(), parallel.joined(device), _first_ones_lock(folder, patience) as lock:
         images = {f"pairs of {pairs.image_set}": pairs.digest() for pairs in batches.sets}
         belongs_to = {"cell": cell.name, "config": cell.digest, **images}
         checkpoints = Checkpoints(folder / "checkpoints", belongs_to)
         with parallel.first_one_first():
-            run = Run(cell, device, judge_folder)
+            run = Run(cell, device, judge_folder, cuda_graphs=cuda_graphs)
             state = checkpoints.load()
         start = run.resume(state) if state else 0
         loader = DataLoader(
@@ -108,8 +114,8 @@ def train(
                     run.start_epoch(epoch)
                 torch.manual_seed(noise_seed(cell.seed, step))
                 mine = parallel.deal(len(lr))
-                loss = run.step(*(x[mine].to(device, non_blocking=True) for x in (lr, hr)))
-                figures = parallel.mean({"loss": loss, **getattr(run.loss, "last", {})})
+                figures = run.step(*(x[mine].to(device, non_blocking=True) for x in (lr, hr)))
+                figures = parallel.mean(figures)
                 stop = parallel.highest(max(received, default=0))
                 if lock:
                     lock.check()
@@ -139,7 +145,14 @@ class Run:
     super-resolution network, both weighted losses from the same weighting network.
     """
 
-    def __init__(self, cell: Cell, device: torch.device, judge_folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        cell: Cell,
+        device: torch.device,
+        judge_folder: Path | None = None,
+        *,
+        cuda_graphs: bool = False,
+    ) -> None:
         torch.manual_seed(cell.seed)
         self.plain_net = build_network(cell.backbone, cell.scale)
         init_weights(self.plain_net, cell.recipe.init)
@@ -159,7 +172,12 @@ class Run:
             fused=True,  # one operation, not twelve for each of RCAN's 1,628 tensors
         )
         optimizers = [self.optimizer, getattr(self.loss, "optimizer", None)]
-        parallel.put_together([self.net, self.loss], filter(None, optimizers))
+        optimizers = [optimizer for optimizer in optimizers if optimizer]
+        parallel.put_together([self.net, self.loss], optimizers)
+        self._k = torch.zeros((), dtype=torch.float64, device=device)
+        self.replayed = (
+            Replayed(self._take, CudaGraphs(device, optimizers)) if cuda_graphs else None
+        )
 
     def start_epoch(self, epoch: int) -> None:
         """Sets what follows the epoch: k, or the UDL's step."""
@@ -167,9 +185,20 @@ class Run:
             self.loss.start_epoch(epoch)
         if isinstance(self.loss, UDLLoss) and self.loss.freezes:
             self.net.freeze()
+        if isinstance(self.loss, TLWLoss):
+            self.loss.k = self._k.fill_(self.loss.k)  # a tensor, which a recorded step looks up
+        elif self.replayed and not isinstance(self.loss, PixelLoss):
+            self.replayed.forget()
 
-    def step(self, lr: Tensor, hr: Tensor) -> Tensor:
-        """One step on a batch of images in [0, 1], or of their 8-bit levels; the loss, detached."""
+    def step(self, lr: Tensor, hr: Tensor) -> Figures:
+        """One step on a batch of images in [0, 1], or of their 8-bit levels.
+
+        Returns:
+            Scalars: the loss, detached, and its own figures.
+        """
+        return self.replayed(lr, hr) if self.replayed else self._take(lr, hr)
+
+    def _take(self, lr: Tensor, hr: Tensor) -> Figures:
         lr, hr = (to_unit(x).contiguous(memory_format=torch.channels_last) for x in (lr, hr))
         with torch.autocast(self.device.type, HALF, enabled=self.fast):
             output = self.net(lr)
@@ -178,7 +207,7 @@ class Run:
         self.optimizer.zero_grad()
         loss.backward()
         self.optimizer.step()
-        return loss.detach()
+        return {"loss": loss.detach(), **getattr(self.loss, "last", {})}
 
     def check(self, name: str) -> None:
         """Raises FloatingPointError, with the cell's name, for a weight that is not finite."""
@@ -250,6 +279,7 @@ def _write_record(path: Path, cell: Cell, run: Run, batches: Batches, seconds: f
         "device": device_name(run.device),
         "processes": parallel.size(),
         "numerics": cell.recipe.numerics,
+        "cuda_graphs": run.replayed is not None,
         "pairs": {pairs.image_set: pairs.digest() for pairs in batches.sets},
         "commit": commit(),
         "versions": versions(),

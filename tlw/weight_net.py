@@ -37,12 +37,12 @@ class WeightNet(nn.Module):
         layers += [nn.Conv2d(features, 3, 3, padding=1), nn.Sigmoid()]
         self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
-    def forward(self, hr: Tensor, sr: Tensor, k: float) -> Tensor:
+    def forward(self, hr: Tensor, sr: Tensor, k: float | Tensor) -> Tensor:
         """The mean of the weights' distribution: one probability per channel and pixel.
 
         Args:
             hr, sr: (N, 3, H, W) in the networks' range [-1, 1].
-            k: the mean of the result, in (0, 1).
+            k: the mean of the result, in (0, 1); a float, or a scalar tensor.
 
         Returns:
             (N, 3, H, W), values in [0, 1].

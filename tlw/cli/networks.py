@@ -38,6 +38,10 @@ def train(
     patience: Annotated[
         float, typer.Option(help="Seconds to wait for another training in the folder.", min=0)
     ] = 150,
+    cuda_graphs: Annotated[
+        bool,
+        typer.Option("--cuda-graphs", help="A GPU replays recorded steps: small networks gain."),
+    ] = False,
 ) -> None:
     """Trains a cell, or goes on with it from its last checkpoint."""
     from tlw import launch
@@ -60,6 +64,7 @@ def train(
             workers=workers,
             checkpoint_seconds=checkpoint_seconds,
             patience=patience,
+            cuda_graphs=cuda_graphs,
         )
 
 

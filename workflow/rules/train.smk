@@ -47,6 +47,7 @@ rule train:
         seconds=lambda wildcards, threads: SETTINGS.checkpoint_seconds,
         gpus=lambda wildcards, resources: max(1, resources.gpu),
         share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
+        graphs=lambda wildcards, threads: "--cuda-graphs" if SETTINGS.cuda_graphs else "",
     threads: SETTINGS.threads
     resources:
         runtime=lambda wildcards, attempt: asked(wildcards, attempt)["runtime"],
@@ -57,5 +58,5 @@ rule train:
         # with it, before there is a checkpoint
         "exec tlw train {input.cell:q} {params.pairs:q} {params.judge:q}"
         " --device {params.device:q} --threads {threads} --checkpoint-seconds {params.seconds}"
-        " --gpus {params.gpus} --cells-per-gpu {params.share}"
+        " --gpus {params.gpus} --cells-per-gpu {params.share} {params.graphs}"
         " > {log:q} 2>&1"
