@@ -1,5 +1,7 @@
 """The convolution with its ReLU, by all its ways, against the two operations that it stands for."""
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -40,6 +42,27 @@ def test_gradients_flow_after_a_first_pass_in_inference_mode():
     assert x.grad.abs().sum() > 0
 
 
+@pytest.mark.parametrize("channels", [64, 256])
+def test_copied_or_cast_after_its_first_pass_it_gives_the_same(channels):
+    weight = torch.randn(channels, channels, 3, 3) / channels
+    conv = FrozenConvReLU(weight, torch.randn(channels), stride=1, padding=1)
+    x = torch.randn(1, channels, 8, 8)
+    y, gradient = passed(conv, x)
+    for other in (copy.deepcopy(conv), conv.double().float()):
+        torch.testing.assert_close(passed(other, x), (y, gradient), rtol=0, atol=0)
+    half, half_gradient = passed(conv.bfloat16(), x.bfloat16())
+    torch.testing.assert_close(half.float(), y, rtol=0.05, atol=0.05)
+    torch.testing.assert_close(half_gradient.float(), gradient, rtol=0.05, atol=0.05)
+
+
+def passed(conv: FrozenConvReLU, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Values, and the gradient of their sum."""
+    x = x.clone().requires_grad_()
+    y = conv(x)
+    y.sum().backward()
+    return y.detach(), x.grad
+
+
 def assert_equals_convolution_and_relu(x: Tensor, weight: Tensor, bias: Tensor, **options) -> None:
     results = []
     for way in (
@@ -56,20 +79,25 @@ def assert_equals_convolution_and_relu(x: Tensor, weight: Tensor, bias: Tensor, 
     assert results[0][0].min() == 0
 
 
-def test_torch_counts_its_operations():
-    x, weight = torch.rand(1, 3, 8, 9), torch.rand(4, 3, 3, 3)
+@pytest.mark.parametrize(("inward", "outward"), [(3, 4), (32, 48)])
+def test_torch_counts_its_operations_and_as_many_for_the_gradient(inward, outward):
+    x, weight = torch.rand(1, inward, 8, 9), torch.rand(outward, inward, 3, 3)
+    conv = FrozenConvReLU(weight, torch.zeros(outward), stride=1, padding=1)
     with FlopCounterMode(display=False) as counter:
-        FrozenConvReLU(weight, torch.zeros(4), stride=1, padding=1)(x)
-    assert counter.get_total_flops() == 2 * 8 * 9 * 4 * 3 * 3 * 3
+        y = conv(x.requires_grad_())
+    assert counter.get_total_flops() == 2 * 8 * 9 * outward * inward * 3 * 3
+    with FlopCounterMode(display=False) as counter_of_gradient:
+        y.sum().backward()
+    assert counter_of_gradient.get_total_flops() == counter.get_total_flops()
 
 
 def test_in_float32_wide_layers_take_four_ninths_of_the_multiplications():
     x, weight = torch.rand(1, 256, 8, 8), torch.rand(256, 256, 3, 3)
     conv = FrozenConvReLU(weight, torch.zeros(256), stride=1, padding=1)
-    conv(x)  # its kernels are transformed once
     counted = {}
     for dtype in (torch.float32, torch.bfloat16):
+        conv.to(dtype)(x.to(dtype))  # its kernels are transformed once
         with FlopCounterMode(display=False) as counter:
-            conv.to(dtype)(x.to(dtype))
+            conv(x.to(dtype))
         counted[dtype] = counter.get_total_flops()
     assert counted[torch.float32] == counted[torch.bfloat16] * 4 / 9

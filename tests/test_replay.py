@@ -61,7 +61,9 @@ class Tape(TorchDispatchMode):
 
 
 def tensors_of(tree: object) -> list[Tensor]:
-    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor)]
+    """Those with memory that can be seen, which packed kernels have not."""
+    leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return [leaf for leaf in leaves if leaf.layout == torch.strided]
 
 
 def storage(tensor: Tensor) -> int:

@@ -77,14 +77,17 @@ class Judge(nn.Module):
         tensors = load_file(judge_weights(net, weights))
         self.convs = nn.ModuleDict()
         for index, stride, padding in (step for step in _TRUNKS[net] if isinstance(step, tuple)):
-            weight, bias = (tensors[f"features.{index}.{part}"] for part in ("weight", "bias"))
+            # copies: the file stays in memory as long as one of its tensors
+            weight, bias = (
+                tensors[f"features.{index}.{part}"].clone() for part in ("weight", "bias")
+            )
             if numerics == "fast":
                 weight, bias = (twice(weight) if index == 0 else weight).to(HALF), bias.to(HALF)
             # kernels and images in this layout take a sixth off the time on CPUs
             weight = weight.contiguous(memory_format=torch.channels_last)
             self.convs[str(index)] = FrozenConvReLU(weight, bias, stride=stride, padding=padding)
         for layer in range(_TRUNKS[net].count("tap")):
-            head = tensors[f"heads.{layer}"].flatten()
+            head = tensors[f"heads.{layer}"].flatten().clone()
             self._keep(f"head_{layer}", head if calibrated else torch.ones_like(head))
         self._keep("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
         self._keep("spread", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
