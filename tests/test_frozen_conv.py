@@ -14,7 +14,9 @@ from tlw.frozen_conv import FrozenConvReLU
 
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(3, 1, 1), (11, 4, 2), (5, 1, 2)])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 1, 1), (11, 4, 2), (5, 1, 2), (2, 1, 2)]
+)
 def test_values_and_gradients_equal_those_of_convolution_and_relu(
     monkeypatch, fused, dtype, kernel, stride, padding
 ):

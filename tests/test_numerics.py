@@ -9,7 +9,7 @@ from toys import photograph
 
 from tlw import Judge, TLWLoss, WeightNet
 from tlw.images import to_tensor
-from tlw.numerics import HALF, twice, two_halves
+from tlw.numerics import HALF, full_float32, twice, two_halves
 
 
 @given(st.floats(-1000, 1000, width=32))
@@ -28,6 +28,16 @@ def test_a_kernel_twice_takes_two_halves_as_it_takes_the_image():
     torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
     gradients = [torch.autograd.grad(out.sum(), image)[0] for out in (ours, theirs)]
     torch.testing.assert_close(*gradients, rtol=2**-7, atol=2**-7)  # the gradient passes HALF
+
+
+def test_within_full_float32_a_gpu_may_not_convolve_in_tf32_and_afterwards_as_before():
+    flags = torch.backends.cudnn
+    before = flags.allow_tf32, flags.deterministic
+    assert before[0]  # torch's own choice
+    for deterministic in (False, True):
+        with full_float32(deterministic=deterministic):
+            assert (flags.allow_tf32, flags.deterministic) == (False, deterministic)
+        assert (flags.allow_tf32, flags.deterministic) == before
 
 
 @pytest.fixture(scope="module")

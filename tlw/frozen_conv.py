@@ -66,7 +66,7 @@ class FrozenConvReLU(nn.Module):
     @cached_property
     @torch.inference_mode(False)
     def _packed(self) -> Tensor:
-        return _packed(self.weight, stride=self.stride, padding=self.padding)
+        return _pack(self.weight, stride=self.stride, padding=self.padding)
 
     def kernel(self, pixels: int) -> Tensor:
         """The weight for `_onednn` and so many pixels."""
@@ -77,7 +77,7 @@ class FrozenConvReLU(nn.Module):
     def turned(self) -> Tensor:
         """The weight for `_onednn` by which a convolution of stride 1 takes gradients back."""
         turned = self.weight.flip(2, 3).transpose(0, 1)
-        return _packed(turned, stride=1, padding=self.turned_padding)
+        return _pack(turned, stride=1, padding=self.turned_padding)
 
     @property
     def turned_padding(self) -> int:
@@ -124,13 +124,13 @@ class _Fused(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         [y], conv = ctx.saved_tensors, ctx.conv
         grad = torch.ops.aten.threshold_backward(grad, y, 0)
-        if conv.stride == 1:
+        if conv.stride == 1 and conv.turned_padding >= 0:
             return _onednn(grad, conv.turned, None, stride=1, padding=conv.turned_padding), None
-        weight, stride, padding = conv.weight, conv.stride, conv.padding
-        return torch.nn.grad.conv2d_input(ctx.shape, weight, grad, stride, padding), None
+        options = conv.stride, conv.padding
+        return torch.nn.grad.conv2d_input(ctx.shape, conv.weight, grad, *options), None
 
 
-def _packed(weight: Tensor, *, stride: int, padding: int) -> Tensor:
+def _pack(weight: Tensor, *, stride: int, padding: int) -> Tensor:
     weight = weight.contiguous(memory_format=torch.channels_last)
     if min(weight.shape[:2]) < _PACKED:
         return weight

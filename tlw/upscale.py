@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from tlw.datasets import SUFFIXES
 from tlw.images import to_levels
+from tlw.numerics import full_float32
 from tlw.pictures import Picture, read_picture, write_picture
 from tlw.schema import at
 from tlw.sr_net import SRNet, load_network, super_resolve
@@ -67,7 +68,8 @@ def upscale(
     planes = picture.samples.transpose(2, 0, 1).astype(np.float32) / np.iinfo(dtype).max
     lr = torch.from_numpy(planes)
     lr, alpha = (lr[:-1], lr[-1:]) if picture.has_alpha else (lr, None)
-    sr = super_resolve(net, lr.expand(3, -1, -1), tile=tile, overlap=overlap)
+    with full_float32(deterministic=True):
+        sr = super_resolve(net, lr.expand(3, -1, -1), tile=tile, overlap=overlap)
     if len(lr) == 1:
         sr = sr.mean(0, keepdim=True)
     if alpha is not None:
