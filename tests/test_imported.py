@@ -1,6 +1,6 @@
 """The authors' checkpoints made ours: from every form of file, scored like a cell, refused by name.
 
-That the networks give the authors' outputs is in tests/test_backbones.py.
+That the networks give the authors' outputs is in tests/test_authors.py.
 """
 
 import contextlib
