@@ -40,12 +40,12 @@ def twins(
 def deviation(run: Run, plain: PlainTraining, lr: Tensor, hr: Tensor) -> float:
     """The relative difference of the losses of one step each, with the same noise."""
     losses = []
-    for contender in (run, plain):
-        contender.net.eval()  # two passes of HAT would drop different branches
+    steps = {run.net: lambda: run.step(lr, hr)["loss"], plain.net: lambda: plain.step(lr, hr)}
+    for net, step in steps.items():
+        net.eval()  # two passes of HAT would drop different branches
         torch.manual_seed(0)
-        found = contender.step(lr, hr)
-        losses.append(float(found["loss"] if contender is run else found))
-        contender.net.train()
+        losses.append(float(step()))
+        net.train()
     return abs(losses[0] - losses[1]) / abs(losses[1])
 
 

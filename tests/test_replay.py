@@ -119,12 +119,12 @@ def test_replayed_steps_are_those_taken_one_by_one_bit_by_bit(backbone, loss, nu
 
 @pytest.mark.parametrize(("loss", "taken"), [("l1", 2 * 2), ("l1-tlw", 2 * 2), ("l1-udl", 3 * 3)])
 def test_a_size_s_first_step_is_taken_the_second_recorded_and_none_after_it(loss, taken):
-    """UDL's step is another one from epoch to epoch, and has one of the other size in each."""
+    """Of three epochs with three images of one size and one of another; UDL begins anew in each."""
     run = Run(small_cell(SMALL_VDSR, loss, "exact"), CPU)
-    sizes = []
-    run.replayed = Replayed(lambda *images: sizes.append(len(images)) or run._take(*images), Tape())
+    calls = []
+    run.replayed = Replayed(lambda *images: calls.append(images) or run._take(*images), Tape())
     steps(run)
-    assert len(sizes) == taken
+    assert len(calls) == taken
 
 
 def test_figures_of_a_step_stay_when_the_next_one_is_replayed():

@@ -14,7 +14,11 @@ HALF = torch.bfloat16
 
 
 def full_float32(*, deterministic: bool = False) -> AbstractContextManager:
-    """Inside this a GPU convolves float32 in float32, which torch leaves to TF32's 10 bits."""
+    """Inside this a GPU convolves float32 in float32, for which torch takes TF32's 10 bits else.
+
+    Args:
+        deterministic: only by ways that give the same bits each time, some of them slower.
+    """
     return torch.backends.cudnn.flags(enabled=True, deterministic=deterministic, allow_tf32=False)
 
 
