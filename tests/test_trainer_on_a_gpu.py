@@ -1,11 +1,16 @@
 """Training as a GPU asks for it: shown on a CPU as far as that goes, and on a GPU that is there."""
 
 import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from toys import CROPS, SMALL_EDSR, SMALL_HAT, SMALL_RCAN, SMALL_VDSR, curve, toy_cell
+from toys import run as run_command
 from trainings import THREE_EPOCHS, fragile_cell, train_here
 
 from tlw.trainer import Run, _has_room, train
@@ -63,6 +68,32 @@ def test_no_value_is_asked_for_within_a_step(backbone, loss, numerics):
     with asked:
         float(hr.mean())
     assert asked.names == {"_local_scalar_dense"}
+
+
+@pytest.fixture(scope="session")
+def pretended_gpu(tmp_path_factory) -> Path:
+    """The library that makes torch believe in a GPU."""
+    compiler, torch_folder = shutil.which("c++"), Path(torch.__file__).parent
+    if not compiler or torch.version.cuda or sys.platform != "linux":
+        pytest.skip("needs a C++ compiler and a CPU build of torch, on Linux")
+    library = tmp_path_factory.mktemp("pretended") / "pretended_gpu.so"
+    options = ["-std=c++20", "-shared", "-fPIC", f"-I{torch_folder / 'include'}"]
+    source = Path(__file__).with_name("pretended_gpu.cpp")
+    libraries = [f"-L{torch_folder / 'lib'}", "-lc10", "-ltorch_cpu"]
+    subprocess.run([compiler, *options, source, "-o", library, *libraries], check=True)
+    return library
+
+
+@pytest.mark.parametrize("backbone", ["vdsr", "edsr", "rcan", "hat"])
+def test_no_step_on_a_gpu_mixes_devices_or_asks_for_a_value(pretended_gpu, backbone):
+    """On a pretended one, see `pretended_gpu.py`."""
+    paths = {
+        "LD_PRELOAD": str(pretended_gpu),
+        "LD_LIBRARY_PATH": str(Path(torch.__file__).parent / "lib"),
+    }
+    script = Path(__file__).with_name("pretended_gpu.py")
+    done = run_command([sys.executable, str(script), backbone], **paths)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 # --- on a GPU ---------------------------------------------------------------------------------
