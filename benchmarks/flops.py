@@ -63,8 +63,16 @@ def rows_of(options: argparse.Namespace, backbone: str, scale: int, peak: dict) 
         speed = count / statistics.median(times[name])
         of_peak = [f"{speed / value:.1%}" for value in peak.values()]
         rows.append([f"{backbone} x{scale}", name, f"{count / 1e9:.4g}", f"{count / forward:.3g}",
-                     *of_peak])  # fmt: skip
+                     *of_peak, *whole_training(options, count, count / speed)])  # fmt: skip
     return rows
+
+
+def whole_training(options: argparse.Namespace, count: float, seconds: float) -> list[str]:
+    """Pflop and hours of as many steps as `--megapixels` asks for, of so many operations each."""
+    if options.megapixels is None:
+        return []
+    steps = options.megapixels * 1e6 / size_of(options) ** 2
+    return [f"{count * steps / 1e15:.3g}", f"{seconds * steps / 3600:.3g}"]
 
 
 def parts(options: argparse.Namespace, scale: int) -> list[list[str]]:
@@ -89,6 +97,12 @@ def main() -> None:
     found = parser(__doc__, rounds=5)
     add_options(found)
     add_losses(found)
+    found.add_argument(
+        "--megapixels",
+        type=float,
+        help="hr megapixels that a training sees, 5105 for a cell of the paper's Table I; adds its "
+        "operations, and the hours that it takes on this device",
+    )
     options = start(found)
     size = size_of(options)
     peak = peaks(options.device, quick=options.quick, rounds=options.rounds)
@@ -100,7 +114,8 @@ def main() -> None:
         rows = [row for b in options.backbones for row in rows_of(options, b, scale, peak)]
         print(f"One step, {size} hr pixels, batch 1\n")
         header = ["network", "step", "Gflop", "in forward passes of the network"]
-        print_table([*header, *(f"of the {name} peak" for name in peak)], rows)
+        header += [f"of the {name} peak" for name in peak]
+        print_table(header + ["Pflop of a training", "hours"] * bool(options.megapixels), rows)
 
 
 if __name__ == "__main__":

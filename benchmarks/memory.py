@@ -19,6 +19,7 @@ from plain import PlainTraining
 
 from tlw.devices import pick_device
 from tlw.evaluate import Scorer
+from tlw.heap import put_large_blocks_apart
 from tlw.protocols import protocol
 from tlw.sr_net import build_network, super_resolve
 from tlw.tiles import TILE
@@ -32,6 +33,8 @@ SMALL_TILE = 128
 def train(asked: dict, device: torch.device) -> None:
     """Takes two steps, the second with all of Adam's state there."""
     plain = asked["contender"] == PLAIN
+    if asked["contender"] == "fast":  # as `tlw train` does
+        put_large_blocks_apart()
     ours = cell(asked["backbone"], asked["scale"], asked["loss"], preset=asked["preset"],
                 numerics="exact" if plain else asked["contender"])  # fmt: skip
     training = (PlainTraining if plain else Run)(ours, device, asked["judge_folder"])

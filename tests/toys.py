@@ -239,6 +239,13 @@ class Fragile(VDSR):
         return features * kept / 0.9 if self.training else features
 
 
+class Telling(nn.Module):
+    """A backbone that cannot be built where it is trained, and tells an environment variable."""
+
+    def __init__(self, *, scale: int, variable: str) -> None:
+        raise ValueError(f"{variable} is {os.environ.get(variable)}")
+
+
 class Overflowing(nn.Module):
     """A backbone whose loss is finite, but not its gradient."""
 

@@ -44,11 +44,13 @@ def train(
     ] = False,
 ) -> None:
     """Trains a cell, or goes on with it from its last checkpoint."""
-    from tlw import launch
+    from tlw import heap, launch
     from tlw.config import read_cell
 
     settings = read_cell(cell)  # before torch is imported
     settings.recipe.check_processes(gpus)
+    if settings.recipe.numerics == "fast":
+        heap.put_large_blocks_apart()
     with claimed(device, gpus, cells_per_gpu) as locks:
         if gpus > 1 and launch.processes() == 1:
             sys.exit(launch.launch(sys.argv[1:], gpus, keep_open=locks))
