@@ -38,7 +38,8 @@ class WindowAttention(nn.Module):
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
         scores = scores + self.position_bias[self.position_index].permute(2, 0, 1)
         if blocked is not None:
-            scores = scores.masked_fill(blocked[:, None], float("-inf"))
+            with torch.no_grad():  # what weighs nothing takes no gradient back anyway
+                scores.masked_fill_(blocked[:, None], float("-inf"))
         mixed = (scores.softmax(dim=-1) @ v).transpose(2, 3).flatten(3)
         return merge(self.project(mixed), height, width)
 
