@@ -15,7 +15,7 @@ _LARGE = 8 * 2**20
 def put_large_blocks_apart() -> None:
     """From now on blocks of 8 MiB go back to the system when they are freed.
 
-    To get them anew takes time, most of which huge pages save; torch asks for these if it is told
+    To get them anew takes time, some of which huge pages save; torch asks for these if it is told
     to before its first tensor. Does nothing but on Linux with glibc, nor for what the user has set
     by MALLOC_MMAP_THRESHOLD_ or THP_MEM_ALLOC_ENABLE.
     """
