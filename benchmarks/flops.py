@@ -60,15 +60,18 @@ def rows_of(options: argparse.Namespace, backbone: str, scale: int, peak: dict) 
     times = interleave(steps, rounds=options.rounds)
     rows = []
     for name, count in counted.items():
-        speed = count / statistics.median(times[name])
-        of_peak = [f"{speed / value:.1%}" for value in peak.values()]
+        seconds = statistics.median(times[name])
+        of_peak = [f"{count / seconds / value:.1%}" for value in peak.values()]
         rows.append([f"{backbone} x{scale}", name, f"{count / 1e9:.4g}", f"{count / forward:.3g}",
-                     *of_peak, *whole_training(options, count, count / speed)])  # fmt: skip
+                     *of_peak, *whole_training(options, count, seconds)])  # fmt: skip
     return rows
 
 
 def whole_training(options: argparse.Namespace, count: float, seconds: float) -> list[str]:
-    """Pflop and hours of as many steps as `--megapixels` asks for, of so many operations each."""
+    """Pflop and hours of as many steps, of so many operations and seconds, as `--megapixels` says.
+
+    Empty where it says nothing.
+    """
     if options.megapixels is None:
         return []
     steps = options.megapixels * 1e6 / size_of(options) ** 2

@@ -33,7 +33,8 @@ print(held, resident() - before)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="needs glibc's allocator")
-def test_memory_of_large_tensors_goes_back_to_the_system():
+def test_memory_of_large_tensors_goes_back_to_the_system(monkeypatch):
+    monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
     held, left = resident("apart")
     assert held > 180 and left < 40
     held, left = resident("as it is")
@@ -43,7 +44,10 @@ def test_memory_of_large_tensors_goes_back_to_the_system():
 
 
 @pytest.mark.parametrize(("numerics", "found"), [("fast", "1"), ("exact", "None")])
-def test_the_command_does_so_where_it_trains_in_fast_numerics(tmp_path, pairs, numerics, found):
+def test_the_command_does_so_where_it_trains_in_fast_numerics(
+    tmp_path, pairs, monkeypatch, numerics, found
+):
+    monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
     told = {"path": "toys:Telling", "arguments": {"variable": "THP_MEM_ALLOC_ENABLE"}}
     cell = toy_cell(backbone=told, recipe=CROPS | {"numerics": numerics})
     write_cell(cell, tmp_path)
