@@ -12,10 +12,10 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from plans import planned, planned_cells
 from scored_cells import scored
 from skimage import data
 from snakemake.utils import update_config
-from test_workflow import planned, planned_cells
 from toys import (
     SMALL_EDSR,
     authors_state_dict,
