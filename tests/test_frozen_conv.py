@@ -27,28 +27,28 @@ def test_values_and_gradients_equal_those_of_convolution_and_relu(
     assert_equals_convolution_and_relu(x, weight, bias, stride=stride, padding=padding)
 
 
-@pytest.mark.parametrize("size", [(8, 8), (11, 10), (7, 9)])
+@pytest.mark.parametrize("size", [(16, 16), (19, 18), (15, 17)])
 def test_so_do_those_of_wide_layers(size):
     torch.manual_seed(0)
-    x = torch.randn(2, 256, *size).contiguous(memory_format=torch.channels_last)
-    weight, bias = torch.randn(300, 256, 3, 3) / 48, torch.randn(300)
+    x = torch.randn(2, 128, *size).contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.randn(150, 128, 3, 3) / 34, torch.randn(150)
     assert_equals_convolution_and_relu(x, weight, bias, stride=1, padding=1)
 
 
 def test_gradients_flow_after_a_first_pass_in_inference_mode():
-    conv = FrozenConvReLU(torch.randn(256, 256, 3, 3), torch.ones(256), stride=1, padding=1)
-    x = torch.rand(1, 256, 8, 8, requires_grad=True)
+    conv = FrozenConvReLU(torch.randn(128, 128, 3, 3), torch.ones(128), stride=1, padding=1)
+    x = torch.rand(1, 128, 16, 16, requires_grad=True)
     with torch.inference_mode():
         conv(x)
     conv(x).sum().backward()
     assert x.grad.abs().sum() > 0
 
 
-@pytest.mark.parametrize("channels", [64, 256])
+@pytest.mark.parametrize("channels", [64, 128])
 def test_copied_or_cast_after_its_first_pass_it_gives_the_same(channels):
     weight = torch.randn(channels, channels, 3, 3) / channels
     conv = FrozenConvReLU(weight, torch.randn(channels), stride=1, padding=1)
-    x = torch.randn(1, channels, 8, 8)
+    x = torch.randn(1, channels, 16, 16)
     y, gradient = passed(conv, x)
     for other in (copy.deepcopy(conv), conv.double().float()):
         torch.testing.assert_close(passed(other, x), (y, gradient), rtol=0, atol=0)
@@ -93,8 +93,8 @@ def test_torch_counts_its_operations_and_as_many_for_the_gradient(inward, outwar
     assert counter_of_gradient.get_total_flops() == counter.get_total_flops()
 
 
-def test_in_float32_wide_layers_take_four_ninths_of_the_multiplications():
-    x, weight = torch.rand(1, 256, 8, 8), torch.rand(256, 256, 3, 3)
+def test_in_float32_wide_layers_take_three_tenths_of_the_multiplications():
+    x, weight = torch.rand(1, 256, 16, 16), torch.rand(256, 256, 3, 3)
     conv = FrozenConvReLU(weight, torch.zeros(256), stride=1, padding=1)
     counted = {}
     for dtype in (torch.float32, torch.bfloat16):
@@ -102,4 +102,5 @@ def test_in_float32_wide_layers_take_four_ninths_of_the_multiplications():
         with FlopCounterMode(display=False) as counter:
             conv(x.to(dtype))
         counted[dtype] = counter.get_total_flops()
-    assert counted[torch.float32] == counted[torch.bfloat16] * 4 / 9
+    # a quarter for the products, the rest to take tiles there and back
+    assert counted[torch.float32] == counted[torch.bfloat16] * (1 / 4 + 9 / 256 + 4 / 256)

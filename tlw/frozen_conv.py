@@ -19,7 +19,7 @@ from tlw import winograd
 
 _TYPES = (torch.float32, torch.bfloat16)  # that oneDNN takes
 _ONEDNN = torch.backends.mkldnn.is_available()
-_WIDE, _LARGE = 256, 64  # channels and pixels from which Winograd's way is the faster one
+_WIDE, _LARGE = 128, 256  # channels and pixels from which Winograd's way is the faster one
 _SMALL = 400  # pixels of a batch; with more of them the order takes a few percent of the time
 _PACKED = 16  # channels from which oneDNN's order does not depend on the size of images
 _MADE = ("_transformed", "_packed", "turned")  # once, of a weight

@@ -1,9 +1,13 @@
-"""3x3 convolutions with four ninths of the multiplications: Winograd's F(2x2, 3x3).
+"""3x3 convolutions with a quarter of the multiplications: Winograd's F(4x4, 3x3).
 
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016), Section 4.1: tiles
-d of 4x4 pixels and kernels g give tiles of 2x2, A' [(G g G') * (B' d B)] A, and the products in
-the brackets, summed over channels, are 16 matrix products. Their rounding is that of a plain
-convolution. What B and A take in additions pays from some 256 channels on.
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016), Section 4: tiles d
+of 6x6 pixels and kernels g give tiles of 4x4, A' [(G g G') * (B' d B)] A, and the products in the
+brackets, summed over channels, are 36 matrix products. With C channels made into O, what takes
+tiles there and back adds 9 / O + 4 / C of a plain convolution's multiplications.
+
+G, B and A belong to six points at which polynomials are evaluated. With those taken here float32
+rounds once to twice as coarsely as torch's convolution in the same layout, with the usual ones, 0,
+1, -1, 2, -2 and infinity, twice as coarsely again.
 """
 
 from collections.abc import Iterator
@@ -12,14 +16,39 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_G = torch.tensor([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]], dtype=torch.float64)
-_FLIPPED = (3, 1, 2, 0)  # the order of G's rows for a kernel that is read backwards
-_NUMBERS = 2**22  # in the tiles at work: 16 MiB in float32
+_OUT, _IN = 4, 6  # sides of a tile
+_NUMBERS = 2**20  # in the tiles at work, 4 MiB in float32; more where a kernel has more
+_ROOT = 0.5**0.5
+_POINTS = torch.tensor([0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT], dtype=torch.float64)
+# They lie so that 1 / p is a point where p is one: what a kernel is at p, divided by p, it is at
+# 1 / p when it is read backwards. Infinity comes last and belongs to 0.
+_BACKWARDS = [5, 3, 4, 1, 2, 0]
+
+
+def _powers(count: int) -> Tensor:
+    """p^0 to p^(count - 1), a row for each point; infinity's is the highest power alone."""
+    last = torch.eye(count, dtype=torch.float64)[-1:]
+    return torch.cat([_POINTS[:, None] ** torch.arange(count), last])
+
+
+def _on_tiles(matrix: Tensor) -> Tensor:
+    """What takes a flattened tile t to the flattened `matrix` t `matrix`'."""
+    return torch.kron(matrix, matrix)
+
+
+_DIVISORS = torch.tensor([1, *_POINTS[1:], 1], dtype=torch.float64)[:, None]
+_G = _on_tiles(_powers(3) / _DIVISORS)
+_B = torch.linalg.inv(_powers(_IN)).T * _DIVISORS
+_A = _powers(_OUT).T
+# What makes tiles ready to be multiplied, and what makes them of the products.
+_FORWARDS = _on_tiles(_B), _on_tiles(_A)
+_TRANSPOSED = _on_tiles(_B[_BACKWARDS]), _on_tiles(_A[:, _BACKWARDS])
 
 
 def transformed(kernel: Tensor) -> Tensor:
-    """G g G' of kernels (O, C, 3, 3), for `convolve`: (4, 4, C, O)."""
-    return torch.einsum("ia,ocab,jb->ijco", _G, kernel.double(), _G).to(kernel.dtype).contiguous()
+    """G g G' of kernels (O, C, 3, 3), for `convolve`: (36, C, O)."""
+    tiles = kernel.double().flatten(2) @ _G.T
+    return tiles.permute(2, 1, 0).to(kernel.dtype, memory_format=torch.contiguous_format)
 
 
 @torch.autocast("cpu", enabled=False)  # which would take the products, and them alone, in bfloat16
@@ -30,7 +59,7 @@ def convolve(
 
     Args:
         x: (N, C, H, W).
-        kernel: (4, 4, C, O), `transformed`.
+        kernel: (36, C, O), `transformed`.
         bias: (O,).
         transposed: computes the gradient of such a convolution with respect to what it was given,
             (N, C, H, W), from one with respect to what it gave: x, (N, O, H, W).
@@ -38,57 +67,30 @@ def convolve(
     Returns:
         (N, O, H, W).
     """
-    order = _FLIPPED if transposed else range(4)
-    factors = (kernel.transpose(2, 3) if transposed else kernel).flatten(0, 1)
-    (n, _, height, width), (_, inward, outward) = x.shape, factors.shape
-    h, w = (height + 1) // 2, (width + 1) // 2
-    margins = (0, 0, 1, 1 + 2 * w - width, 1, 1 + 2 * h - height)
+    before, after = (m.to(x.dtype) for m in (_TRANSPOSED if transposed else _FORWARDS))
+    kernel = kernel.mT if transposed else kernel
+    (n, _, height, width), (_, inward, outward) = x.shape, kernel.shape
+    h, w = -(-height // _OUT), -(-width // _OUT)
+    margins = (0, 0, 1, 1 + _OUT * w - width, 1, 1 + _OUT * h - height)
     padded = F.pad(x.permute(0, 2, 3, 1), margins)
-    y = x.new_empty(n, 2 * h, 2 * w, outward)
-    rows = max(1, _NUMBERS // (16 * n * w * max(inward, outward)))
-    for top in range(0, 2 * h, 2 * rows):
-        tiles = _to_tiles(padded[:, top : top + 2 * rows + 2], order)
-        products = torch.bmm(tiles.view(16, -1, inward), factors).view(*tiles.shape[:-1], outward)
+    tiles = padded.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).permute(4, 5, 0, 1, 2, 3)
+    y = x.new_empty(n, h, _OUT, w, _OUT, outward)
+    into = y.permute(2, 4, 0, 1, 3, 5)
+    numbers = max(_NUMBERS, kernel.numel() // 2)
+    for block in _blocks(n, h, rows=numbers // (_IN**2 * w * max(inward, outward))):
+        part = tiles[:, :, *block]
+        factors = (before @ part.reshape(_IN**2, -1)).view(_IN**2, -1, inward)
+        pixels = after @ torch.bmm(factors, kernel).view(_IN**2, -1)
         if bias is not None:
-            products[1, 1] += bias  # which A takes into all four pixels
-        _from_tiles(products, order, out=y[:, top : top + 2 * rows])
-    return y[:, :height, :width].permute(0, 3, 1, 2)
+            pixels.view(-1, outward).add_(bias)
+        into[:, :, *block] = pixels.view(_OUT, _OUT, *part.shape[2:5], outward)
+    y = y.view(n, _OUT * h, _OUT * w, outward)[:, :height, :width]
+    return y.contiguous().permute(0, 3, 1, 2)
 
 
-def _to_tiles(x: Tensor, order: tuple[int, ...] | range) -> Tensor:
-    """B' d B of the 4x4 tiles at every second pixel of (N, H, W, C): (4, 4, N, h, w, C)."""
-    n, height, width, channels = x.shape
-    h, w = height // 2 - 1, width // 2 - 1
-    lines, tiles = x.new_empty(n, h, width, channels), x.new_empty(4, 4, n, h, w, channels)
-    for i, (a, b, sign) in zip(order, _combinations(x, dim=1), strict=True):
-        torch.add(a, b, alpha=sign, out=lines)
-        for j, (c, d, other_sign) in zip(order, _combinations(lines, dim=2), strict=True):
-            torch.add(c, d, alpha=other_sign, out=tiles[i, j])
-    return tiles
-
-
-def _combinations(x: Tensor, dim: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """The rows of B', (0 - 2), (1 + 2), (2 - 1), (1 - 3), over the pixels of a dimension."""
-    count = x.shape[dim] // 2 - 1
-    pixels = [x.unflatten(dim, (-1, 2)).select(dim + 1, odd) for odd in (0, 1)]
-    first, second, third, fourth = (
-        pixels[odd].narrow(dim, start, count) for start in (0, 1) for odd in (0, 1)
-    )
-    yield first, third, -1
-    yield second, third, 1
-    yield third, second, -1
-    yield second, fourth, -1
-
-
-def _from_tiles(products: Tensor, order: tuple[int, ...] | range, out: Tensor) -> None:
-    """A' m A, (4, 4, N, h, w, O) to the (N, 2h, 2w, O) of `out`."""
-    for i, lines in enumerate(_sums(products, order)):
-        for j, pixels in enumerate(_sums(lines, order)):
-            out[:, i::2, j::2] = pixels
-
-
-def _sums(m: Tensor, order: tuple[int, ...] | range) -> Iterator[Tensor]:
-    """The rows of A', (0 + 1 + 2) and (1 - 2 - 3), over the first dimension."""
-    first, second, third, fourth = (m[i] for i in order)
-    yield (first + second).add_(third)
-    yield (second - third).sub_(fourth)
+def _blocks(images: int, height: int, *, rows: int) -> Iterator[tuple[slice, slice]]:
+    """Images and rows of tiles in them, about so many rows together."""
+    together, rows = max(1, rows // height), max(1, min(rows, height))
+    for first in range(0, images, together):
+        for top in range(0, height, rows):
+            yield slice(first, first + together), slice(top, top + rows)
