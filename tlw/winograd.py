@@ -47,8 +47,9 @@ _TRANSPOSED = _on_tiles(_B[_BACKWARDS]), _on_tiles(_A[:, _BACKWARDS])
 
 def transformed(kernel: Tensor) -> Tensor:
     """G g G' of kernels (O, C, 3, 3), for `convolve`: (36, C, O)."""
-    tiles = kernel.double().flatten(2) @ _G.T
-    return tiles.permute(2, 1, 0).to(kernel.dtype, memory_format=torch.contiguous_format)
+    outward, inward = kernel.shape[:2]
+    numbers = kernel.double().permute(2, 3, 1, 0).reshape(9, -1)
+    return (_G @ numbers).to(kernel.dtype).view(-1, inward, outward)
 
 
 @torch.autocast("cpu", enabled=False)  # which would take the products, and them alone, in bfloat16
