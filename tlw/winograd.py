@@ -12,6 +12,7 @@ rounds once to twice as coarsely as torch's convolution in the same layout, with
 
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -19,26 +20,25 @@ from torch import Tensor
 _OUT, _IN = 4, 6  # sides of a tile
 _NUMBERS = 2**20  # in the tiles at work, 4 MiB in float32; more where a kernel has more
 _ROOT = 0.5**0.5
-_POINTS = torch.tensor([0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT], dtype=torch.float64)
+_POINTS = np.array([0, _ROOT, -_ROOT, 1 / _ROOT, -1 / _ROOT])
 # They lie so that 1 / p is a point where p is one: what a kernel is at p, divided by p, it is at
 # 1 / p when it is read backwards. Infinity comes last and belongs to 0.
 _BACKWARDS = [5, 3, 4, 1, 2, 0]
 
 
-def _powers(count: int) -> Tensor:
+def _powers(count: int) -> np.ndarray:
     """p^0 to p^(count - 1), a row for each point; infinity's is the highest power alone."""
-    last = torch.eye(count, dtype=torch.float64)[-1:]
-    return torch.cat([_POINTS[:, None] ** torch.arange(count), last])
+    return np.vstack([np.vander(_POINTS, count, increasing=True), np.eye(count)[-1]])
 
 
-def _on_tiles(matrix: Tensor) -> Tensor:
+def _on_tiles(matrix: np.ndarray) -> Tensor:
     """What takes a flattened tile t to the flattened `matrix` t `matrix`'."""
-    return torch.kron(matrix, matrix)
+    return torch.from_numpy(np.kron(matrix, matrix))
 
 
-_DIVISORS = torch.tensor([1, *_POINTS[1:], 1], dtype=torch.float64)[:, None]
+_DIVISORS = np.array([1, *_POINTS[1:], 1])[:, None]
 _G = _on_tiles(_powers(3) / _DIVISORS)
-_B = torch.linalg.inv(_powers(_IN)).T * _DIVISORS
+_B = np.linalg.inv(_powers(_IN)).T * _DIVISORS
 _A = _powers(_OUT).T
 # What makes tiles ready to be multiplied, and what makes them of the products.
 _FORWARDS = _on_tiles(_B), _on_tiles(_A)
