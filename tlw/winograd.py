@@ -3,7 +3,8 @@
 Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (CVPR 2016), Section 4: tiles d
 of 6x6 pixels and kernels g give tiles of 4x4, A' [(G g G') * (B' d B)] A, and the products in the
 brackets, summed over channels, are 36 matrix products. With C channels made into O, what takes
-tiles there and back adds 9 / O + 4 / C of a plain convolution's multiplications.
+tiles there and back adds 9 / O + 4 / C of a plain convolution's multiplications. Kernels become
+four times as large.
 
 G, B and A belong to six points at which polynomials are evaluated. With those taken here float32
 rounds once to twice as coarsely as torch's convolution in the same layout, with the usual ones, 0,
