@@ -2,16 +2,15 @@
 
 Written from the architectures: float32 in NCHW, nothing fused, images in [0, 1] with the mean of
 DIV2K's colours taken off and the range stretched to 0..255, L1, Adam. The sizes are the package's
-(EDSR 16 blocks, RCAN 10 x 20, 64 features). Two things differ from BasicSR: HAT is the package's
-own class, here in float32 and NCHW, and the moving average of the weights is left out. One thing
-differs from the package: x4 is two steps of 2 in RCAN, too.
+(EDSR 16 blocks, RCAN 10 x 20, 64 features). HAT, which is no part of BasicSR but built upon it, is
+in `hat_like.py`. The moving average of the weights is left out. One thing differs from the package:
+x4 is two steps of 2 in RCAN, too.
 """
 
 import torch
 import torch.nn.functional as F
+from hat_like import PublishedHAT
 from torch import Tensor, nn
-
-from tlw.backbones import build
 
 MEAN_COLOUR = (0.4488, 0.4371, 0.4040)
 NETWORKS = ("edsr", "rcan", "hat")
@@ -94,7 +93,7 @@ class Residual(nn.Module):
 def network(name: str, scale: int) -> nn.Module:
     """One of `NETWORKS`, from images in [0, 1] to images in [0, 1]."""
     if name == "hat":
-        return build("hat", scale=scale)
+        return PublishedHAT(scale=scale)
     block, count = {"edsr": (ResidualBlock, 16), "rcan": (ResidualGroup, 10)}[name]
     return Residual(nn.Sequential(*(block(64) for _ in range(count))), scale)
 

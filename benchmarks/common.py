@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
 
 from tlw.devices import pick_device
+from tlw.numerics import full_float32
 from tlw.provenance import commit, device_name
 
 Times = dict[str, list[float]]
@@ -70,6 +73,23 @@ def ratio_rows(times: Times, comparisons: Iterable[Comparison]) -> list[list[str
         median = ratio(times, name, baseline)
         rows.append([name, baseline, f"{median:.3g}", f"{low:.3g} to {high:.3g}"])
     return rows
+
+
+FORMATS = {"float32": torch.float32, "bf16": torch.bfloat16}
+
+
+def convolution(device: torch.device, dtype: torch.dtype, *, quick: bool) -> Callable[[], object]:
+    """A convolution such as the judge's, 77 Gflop, which shows what this machine's units give."""
+    pixels = 64 if quick else 256
+    maps = torch.randn(1, 256, pixels, pixels, device=device, dtype=dtype)
+    kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
+    maps, kernel = (t.contiguous(memory_format=torch.channels_last) for t in (maps, kernel))
+
+    def call() -> Tensor:
+        with full_float32():
+            return conv2d(maps, kernel, padding=1)
+
+    return call
 
 
 RATIO_HEADER = ["measured", "compared with", "times as fast", "quartiles"]

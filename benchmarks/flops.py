@@ -10,9 +10,8 @@ import statistics
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from cases import add_losses, add_options, batch, cell, numerics, on, size_of
-from common import interleave, parser, print_table, start
+from common import FORMATS, convolution, interleave, parser, print_table, start
 from plain import PlainTraining
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,19 +28,17 @@ def flops(call: Callable[[], object]) -> int:
 
 def peaks(device: torch.device, *, quick: bool, rounds: int) -> dict[str, float]:
     """The most operations a second in each number format, of a matrix product or a convolution."""
-    side, pixels = (512, 64) if quick else (4096, 256)
+    side = 512 if quick else 4096
     calls = {}
-    for name, dtype in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+    for name, dtype in FORMATS.items():
         square = torch.randn(side, side, device=device, dtype=dtype)
-        maps = torch.randn(1, 256, pixels, pixels, device=device, dtype=dtype)
-        kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
-        maps, kernel = (t.contiguous(memory_format=torch.channels_last) for t in (maps, kernel))
-        calls[f"{name} product"] = lambda square=square: square @ square
-        calls[f"{name} convolution"] = lambda x=maps, k=kernel: F.conv2d(x, k, padding=1)
+        calls[f"product, {name}"] = lambda square=square: square @ square
+        calls[f"convolution, {name}"] = convolution(device, dtype, quick=quick)
     times = interleave(calls, rounds=rounds)
     speeds = {name: flops(calls[name]) / min(times[name]) for name in calls}
-    return {name: max(speeds[f"{name} product"], speeds[f"{name} convolution"])
-            for name in ("float32", "bf16")}  # fmt: skip
+    return {
+        name: max(speeds[f"product, {name}"], speeds[f"convolution, {name}"]) for name in FORMATS
+    }
 
 
 def rows_of(options: argparse.Namespace, backbone: str, scale: int, peak: dict) -> list[list[str]]:

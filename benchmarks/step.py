@@ -2,7 +2,9 @@
 
 For each network and scale all contenders take turns. Before, in the same run, one step of ours and
 of the plain reading, from the same weights with the same noise, shows that they compute the same
-loss; where `exact` differs by more than 1e-4 the script stops.
+loss; where `exact` differs by more than 1e-4 the script stops. A convolution in bf16 and one in
+float32 take their turns, too: what `fast` gains hangs on how many times as fast the first one is,
+and on a shared machine that differs from hour to hour.
 """
 
 import argparse
@@ -13,13 +15,24 @@ from math import isnan, nan
 import torch
 from basicsr_like import NETWORKS, BasicTraining
 from cases import add_losses, add_options, batch, cell, numerics, on, size_of
-from common import RATIO_HEADER, Comparison, interleave, parser, print_table, ratio_rows, start
+from common import (
+    FORMATS,
+    RATIO_HEADER,
+    Comparison,
+    convolution,
+    interleave,
+    parser,
+    print_table,
+    ratio_rows,
+    start,
+)
 from plain import PlainTraining
 from torch import Tensor
 
 from tlw.trainer import Run
 
 TOLERANCE = 1e-4
+PROBES = "convolution, bf16", "convolution, float32"
 
 
 def twins(
@@ -80,6 +93,7 @@ def comparisons(names: list[str]) -> Iterator[Comparison]:
             yield from product(ours, (name for name in baselines if name in names))
         if {f"l1, {kind}", f"l1-tlw, {kind}"} <= set(names):
             yield f"l1, {kind}", f"l1-tlw, {kind}"
+    yield PROBES
 
 
 def main() -> None:
@@ -90,6 +104,8 @@ def main() -> None:
                        help="none in the plain reading that is only printed")  # fmt: skip
     options = start(found)
     size = size_of(options)
+    probes = {f"convolution, {name}": convolution(options.device, dtype, quick=options.quick)
+              for name, dtype in FORMATS.items()}  # fmt: skip
     for scale in options.scales:
         lr, hr = on(options.device, *batch(size, scale))
         for backbone in options.backbones:
@@ -102,7 +118,7 @@ def main() -> None:
             asked = "; ".join(f"{name}: {d:.1e}" for name, _, d in contenders if not isnan(d))
             print(f"{backbone} x{scale}, {size} hr pixels, batch 1, preset {options.preset}")
             print(f"(the loss differs from the plain reading's: {asked})\n")
-            times = interleave(steps, rounds=options.rounds)
+            times = interleave(steps | probes, rounds=options.rounds)
             print_table(RATIO_HEADER, ratio_rows(times, comparisons(list(steps))))
 
 

@@ -13,11 +13,13 @@ import yaml
 from basicsr_like import network
 from common import interleave, quartiles, ratio
 from flops import flops
+from hat_like import PublishedHAT
 from numerics import CRITERION, deviations, keeps_bounds, looked_at
 from plain import PlainTraining
 from toys import environment, toy_cell
 
 from tlw.backbones import build, count_parameters
+from tlw.backbones.hat import HAT
 from tlw.judge import Judge
 from tlw.losses import TLWLoss
 from tlw.trainer import Run
@@ -79,6 +81,31 @@ def test_a_plain_step_sends_eighteen_images_through_the_judge_where_ours_sends_n
 def test_networks_built_as_basicsr_does_have_as_many_parameters_as_ours(name, scale):
     with torch.device("meta"):
         assert count_parameters(network(name, scale)) == count_parameters(build(name, scale=scale))
+
+
+@pytest.mark.parametrize("overlap_ratio", [0, 0.5])
+def test_hat_as_published_computes_what_ours_does_and_the_same_gradients(overlap_ratio):
+    torch.manual_seed(0)
+    size = {
+        "embed": 12,
+        "depths": (2, 2),
+        "heads": (3, 3),
+        "window": 4,
+        "squeeze": 4,
+        "features": 8,
+    }
+    ours = HAT(scale=2, overlap_ratio=overlap_ratio, **size).double()
+    published = PublishedHAT(scale=2, overlap_ratio=overlap_ratio, **size).double()
+    published.load_state_dict(ours.state_dict())
+    lr = torch.rand(2, 3, 10, 13, dtype=torch.float64)  # no multiples of the window
+    found = []
+    for net in (ours, published):
+        torch.manual_seed(1)  # the same branches are dropped
+        sr = net(lr)
+        sr.square().mean().backward()
+        found.append([sr, *(parameter.grad for parameter in net.parameters())])
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
 
 def test_a_pass_of_the_judge_has_the_operations_that_vgg16_s_table_gives():
