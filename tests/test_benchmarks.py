@@ -16,6 +16,7 @@ from flops import flops
 from hat_like import PublishedHAT
 from numerics import CRITERION, deviations, keeps_bounds, looked_at
 from plain import PlainTraining
+from torch import nn
 from toys import environment, toy_cell
 
 from tlw.backbones import build, count_parameters
@@ -56,6 +57,35 @@ def test_the_plain_reading_computes_the_package_s_losses_step_after_step(loss, p
         assert ours == pytest.approx(plain.step(lr, hr).item(), rel=1e-4)
         if plain.weighted:
             assert float(run.loss.last["phi_loss"]) == pytest.approx(plain.phi_loss, rel=1e-4)
+
+
+@pytest.mark.parametrize("loss", ["l1-tlw", "mse-tlw"])
+def test_the_plain_reading_has_the_package_s_gradients_to_the_precision_of_float64(loss):
+    run, plain = twins(loss, "paper")
+    for module in (run.plain_net, run.loss, plain.net, plain.judge, plain.weight_net):
+        module.double()
+    lr, hr = (x.double() for x in images())
+    torch.manual_seed(0)
+    run.loss(run.plain_net(lr), hr).backward()
+    torch.manual_seed(0)
+    plain.step(lr, hr)
+    for name, ours, plainly in (
+        *gradients(run.plain_net, plain.net),
+        *gradients(run.loss.weight_net, plain.weight_net),
+    ):
+        if not is_normalised_away(name):
+            torch.testing.assert_close(ours, plainly, rtol=0, atol=1e-12 * ours.abs().max().item())
+
+
+def gradients(ours: nn.Module, plainly: nn.Module):
+    """Name and gradients of the parameters of two modules that have the same ones."""
+    for (name, one), other in zip(ours.named_parameters(), plainly.parameters(), strict=True):
+        yield name, one.grad, other.grad
+
+
+def is_normalised_away(name: str) -> bool:
+    """Whether a bias of the weighting network stands before a normalisation: its gradient is 0."""
+    return name in {"layers.0.bias", "layers.3.bias", "layers.6.bias"}
 
 
 def test_a_plain_step_sends_eighteen_images_through_the_judge_where_ours_sends_nine():
