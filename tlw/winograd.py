@@ -73,21 +73,28 @@ def convolve(
     kernel = kernel.mT if transposed else kernel
     (n, _, height, width), (_, inward, outward) = x.shape, kernel.shape
     h, w = -(-height // _OUT), -(-width // _OUT)
-    margins = (0, 0, 1, 1 + _OUT * w - width, 1, 1 + _OUT * h - height)
-    padded = F.pad(x.permute(0, 2, 3, 1), margins)
-    tiles = padded.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).permute(4, 5, 0, 1, 2, 3)
+    pixels = x.permute(0, 2, 3, 1)
     y = x.new_empty(n, h, _OUT, w, _OUT, outward)
     into = y.permute(2, 4, 0, 1, 3, 5)
     numbers = max(_NUMBERS, kernel.numel() // 2)
-    for block in _blocks(n, h, rows=numbers // (_IN**2 * w * max(inward, outward))):
-        part = tiles[:, :, *block]
-        factors = (before @ part.reshape(_IN**2, -1)).view(_IN**2, -1, inward)
-        pixels = after @ torch.bmm(factors, kernel).view(_IN**2, -1)
+    for images, rows in _blocks(n, h, rows=numbers // (_IN**2 * w * max(inward, outward))):
+        tiles = _tiles(pixels[images], rows, w)
+        factors = (before @ tiles.reshape(_IN**2, -1)).view(_IN**2, -1, inward)
+        found = after @ torch.bmm(factors, kernel).view(_IN**2, -1)
         if bias is not None:
-            pixels.view(-1, outward).add_(bias)
-        into[:, :, *block] = pixels.view(_OUT, _OUT, *part.shape[2:5], outward)
+            found.view(-1, outward).add_(bias)
+        into[:, :, images, rows] = found.view(_OUT, _OUT, *tiles.shape[2:5], outward)
     y = y.view(n, _OUT * h, _OUT * w, outward)[:, :height, :width]
     return y.contiguous().permute(0, 3, 1, 2)
+
+
+def _tiles(x: Tensor, rows: slice, columns: int) -> Tensor:
+    """(6, 6, N, rows, columns, C): those rows of the tiles of x (N, H, W, C), zero beyond it."""
+    height, width = x.shape[1:3]
+    first, last = _OUT * rows.start - 1, _OUT * rows.stop + 1
+    margins = (0, 0, 1, 1 + _OUT * columns - width, max(0, -first), max(0, last - height))
+    padded = F.pad(x[:, max(0, first) : last], margins)
+    return padded.unfold(1, _IN, _OUT).unfold(2, _IN, _OUT).permute(4, 5, 0, 1, 2, 3)
 
 
 def _blocks(images: int, height: int, *, rows: int) -> Iterator[tuple[slice, slice]]:
@@ -95,4 +102,4 @@ def _blocks(images: int, height: int, *, rows: int) -> Iterator[tuple[slice, sli
     together, rows = max(1, rows // height), max(1, min(rows, height))
     for first in range(0, images, together):
         for top in range(0, height, rows):
-            yield slice(first, first + together), slice(top, top + rows)
+            yield slice(first, first + together), slice(top, min(top + rows, height))
