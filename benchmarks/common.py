@@ -6,6 +6,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from tlw.provenance import commit, device_name
 
 Times = dict[str, list[float]]
 Comparison = tuple[str, str]  # a contender, and the one that it is compared with
+FORMATS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], *, rounds: int) -> Times:
@@ -53,6 +55,23 @@ def synchronize() -> None:
         torch.cuda.synchronize()
 
 
+def convolutions(device: torch.device, *, quick: bool) -> dict[str, Callable[[], object]]:
+    """One such as the judge's, 77 Gflop, in each of `FORMATS`: what this machine's units give."""
+    pixels = 64 if quick else 256
+    found = {}
+    for name, dtype in FORMATS.items():
+        maps = torch.randn(1, 256, pixels, pixels, device=device, dtype=dtype)
+        kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
+        maps, kernel = (t.contiguous(memory_format=torch.channels_last) for t in (maps, kernel))
+        found[f"convolution, {name}"] = partial(_convolve, maps, kernel)
+    return found
+
+
+def _convolve(maps: Tensor, kernel: Tensor) -> Tensor:
+    with full_float32():
+        return conv2d(maps, kernel, padding=1)
+
+
 def ratio(times: Times, name: str, baseline: str) -> float:
     """How many times as fast `name` is as `baseline`: the ratio of their medians."""
     return statistics.median(times[baseline]) / statistics.median(times[name])
@@ -73,23 +92,6 @@ def ratio_rows(times: Times, comparisons: Iterable[Comparison]) -> list[list[str
         median = ratio(times, name, baseline)
         rows.append([name, baseline, f"{median:.3g}", f"{low:.3g} to {high:.3g}"])
     return rows
-
-
-FORMATS = {"float32": torch.float32, "bf16": torch.bfloat16}
-
-
-def convolution(device: torch.device, dtype: torch.dtype, *, quick: bool) -> Callable[[], object]:
-    """A convolution such as the judge's, 77 Gflop, which shows what this machine's units give."""
-    pixels = 64 if quick else 256
-    maps = torch.randn(1, 256, pixels, pixels, device=device, dtype=dtype)
-    kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
-    maps, kernel = (t.contiguous(memory_format=torch.channels_last) for t in (maps, kernel))
-
-    def call() -> Tensor:
-        with full_float32():
-            return conv2d(maps, kernel, padding=1)
-
-    return call
 
 
 RATIO_HEADER = ["measured", "compared with", "times as fast", "quartiles"]

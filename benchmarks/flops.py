@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 import torch
 from cases import add_losses, add_options, batch, cell, numerics, on, size_of
-from common import FORMATS, convolution, interleave, parser, print_table, start
+from common import FORMATS, convolutions, interleave, parser, print_table, start
 from plain import PlainTraining
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -29,11 +29,10 @@ def flops(call: Callable[[], object]) -> int:
 def peaks(device: torch.device, *, quick: bool, rounds: int) -> dict[str, float]:
     """The most operations a second in each number format, of a matrix product or a convolution."""
     side = 512 if quick else 4096
-    calls = {}
+    calls = convolutions(device, quick=quick)
     for name, dtype in FORMATS.items():
         square = torch.randn(side, side, device=device, dtype=dtype)
         calls[f"product, {name}"] = lambda square=square: square @ square
-        calls[f"convolution, {name}"] = convolution(device, dtype, quick=quick)
     times = interleave(calls, rounds=rounds)
     speeds = {name: flops(calls[name]) / min(times[name]) for name in calls}
     return {

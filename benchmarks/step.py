@@ -16,10 +16,9 @@ import torch
 from basicsr_like import NETWORKS, BasicTraining
 from cases import add_losses, add_options, batch, cell, numerics, on, size_of
 from common import (
-    FORMATS,
     RATIO_HEADER,
     Comparison,
-    convolution,
+    convolutions,
     interleave,
     parser,
     print_table,
@@ -104,8 +103,7 @@ def main() -> None:
                        help="none in the plain reading that is only printed")  # fmt: skip
     options = start(found)
     size = size_of(options)
-    probes = {f"convolution, {name}": convolution(options.device, dtype, quick=options.quick)
-              for name, dtype in FORMATS.items()}  # fmt: skip
+    probes = convolutions(options.device, quick=options.quick)
     for scale in options.scales:
         lr, hr = on(options.device, *batch(size, scale))
         for backbone in options.backbones:
