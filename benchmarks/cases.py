@@ -9,11 +9,12 @@ import skimage
 import torch
 from torch import Tensor
 
-from tlw.backbones import BACKBONES
-from tlw.config import Cell, Config, Recipe
-from tlw.images import crop_to_multiple, read_image, to_tensor
-from tlw.protocols import protocol
-from tlw.settings import PRESETS
+from tlw.config.backbones import BACKBONES
+from tlw.config.config import Cell, Config, Recipe
+from tlw.config.settings import PRESETS
+from tlw.data.protocols import protocol
+from tlw.imaging.image_files import read_image
+from tlw.imaging.ranges import crop_to_multiple, to_tensor
 
 # Photographs that scikit-image ships; chelsea is the smallest, 300 x 451.
 PHOTOGRAPHS = ("astronaut", "coffee", "brick", "grass", "gravel", "chelsea")

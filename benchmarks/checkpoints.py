@@ -14,8 +14,8 @@ from tempfile import TemporaryDirectory
 from cases import add_options, batch, cell, on
 from common import parser, print_table, seconds_of, start
 
-from tlw.checkpoint import Checkpoints
-from tlw.trainer import Run, train
+from tlw.training.checkpoint import Checkpoints
+from tlw.training.trainer import Run, train
 
 BETWEEN = inspect.signature(train).parameters["checkpoint_seconds"].default
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv2d
 
-from tlw.devices import pick_device
-from tlw.numerics import full_float32
-from tlw.provenance import commit, device_name
+from tlw.runtime.devices import pick_device
+from tlw.runtime.precision import full_float32
+from tlw.runtime.provenance import commit, device_name
 
 Times = dict[str, list[float]]
 Comparison = tuple[str, str]  # a contender, and the one that it is compared with

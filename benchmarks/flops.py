@@ -15,7 +15,7 @@ from common import FORMATS, convolutions, interleave, parser, print_table, start
 from plain import PlainTraining
 from torch.utils.flop_counter import FlopCounterMode
 
-from tlw.trainer import Run
+from tlw.training.trainer import Run
 
 
 def flops(call: Callable[[], object]) -> int:

@@ -17,13 +17,13 @@ from cases import add_losses, add_options, batch, cell, numerics, on, size_of
 from common import parser, print_table, start
 from plain import PlainTraining
 
-from tlw.devices import pick_device
-from tlw.evaluate import Scorer
-from tlw.heap import put_large_blocks_apart
-from tlw.protocols import protocol
-from tlw.sr_net import build_network, super_resolve
-from tlw.tiles import TILE
-from tlw.trainer import Run
+from tlw.data.protocols import protocol
+from tlw.imaging.tiles import TILE
+from tlw.networks.sr_net import build_network, super_resolve
+from tlw.runtime.devices import pick_device
+from tlw.runtime.heap import put_large_blocks_apart
+from tlw.scoring.evaluate import Scorer
+from tlw.training.trainer import Run
 
 PLAIN = "plain reading"
 LARGEST = 1024  # side of Urban100's largest image; Manga109's have fewer pixels

@@ -20,10 +20,10 @@ from cases import PHOTOGRAPHS, add_options, batch, cell, numerics, on, size_of
 from common import parser, print_table, start
 from torch import Tensor, nn
 
-from tlw.images import to_unit
-from tlw.losses import TLWLoss
-from tlw.pairs import Pairs
-from tlw.trainer import Run
+from tlw.data.pairs import Pairs
+from tlw.imaging.ranges import to_unit
+from tlw.losses.tlw import TLWLoss
+from tlw.training.trainer import Run
 
 BOUNDS = {"median": 0.01, "95 %": 0.03}  # of the weight criterion's relative deviation
 CRITERION = "weight criterion"

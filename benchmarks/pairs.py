@@ -12,15 +12,16 @@ from cases import PHOTOGRAPHS, photograph
 from common import RATIO_HEADER, cores, interleave, parser, print_table, ratio, ratio_rows, start
 from torch import Tensor
 
-from tlw.images import crop_to_multiple, read_image
-from tlw.pairs import Pairs, write_pairs
-from tlw.protocols import protocol
+from tlw.data.pairs import Pairs, write_pairs
+from tlw.data.protocols import protocol
+from tlw.imaging.image_files import read_image
+from tlw.imaging.ranges import crop_to_multiple
 
 GOAL = 15
 
 
 def decoded(path: Path, scale: int, multiple: int) -> tuple[Tensor, Tensor]:
-    """lr and hr of an image file, made anew as `tlw.pairs` would make them."""
+    """lr and hr of an image file, made anew as `tlw.data.pairs` would make them."""
     hr = crop_to_multiple(read_image(path), multiple)
     lr = protocol("paper").downsample(hr, scale)
     return tuple(torch.from_numpy(image).permute(2, 0, 1) for image in (lr, hr))

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tlw.config import Cell
-from tlw.fixed_sum import fixed_sum, relaxed_bernoulli
-from tlw.settings import TLWSettings
-from tlw.sr_net import build_network
-from tlw.weights import judge_weights
+from tlw.config.config import Cell
+from tlw.config.settings import TLWSettings
+from tlw.judge.weights import judge_weights
+from tlw.losses.fixed_sum import fixed_sum, relaxed_bernoulli
+from tlw.networks.sr_net import build_network
 
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))  # VGG16's convolutions
 
@@ -62,7 +62,9 @@ class PlainLPIPS(nn.Module):
 
 
 class PlainWeightNet(nn.Module):
-    """The mean of the weights, (N, 3, H, W); loads the state of `tlw.weight_net.WeightNet`."""
+    """The mean of the weights, (N, 3, H, W); loads the state of
+    `tlw.losses.weight_net.WeightNet`.
+    """
 
     def __init__(self, features: int, over: str) -> None:
         super().__init__()

@@ -14,9 +14,9 @@ from common import RATIO_HEADER, interleave, parser, print_table, ratio_rows, st
 from plain import PlainLPIPS
 from torch import Tensor
 
-from tlw.evaluate import Scorer
-from tlw.metrics import psnr_y
-from tlw.protocols import protocol
+from tlw.data.protocols import protocol
+from tlw.scoring.evaluate import Scorer
+from tlw.scoring.metrics import psnr_y
 
 Scores = list[dict[str, float]]
 

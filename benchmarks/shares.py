@@ -17,11 +17,11 @@ from cases import add_losses, add_options, cell, numerics, on, photograph, size_
 from common import parser, print_table, start, synchronize
 from torch import Tensor, nn
 
-from tlw.losses import TLWLoss
-from tlw.pairs import Pairs, write_pairs
-from tlw.protocols import protocol
-from tlw.sampling import Batches
-from tlw.trainer import Run
+from tlw.data.pairs import Pairs, write_pairs
+from tlw.data.protocols import protocol
+from tlw.losses.tlw import TLWLoss
+from tlw.training.sampling import Batches
+from tlw.training.trainer import Run
 
 NETWORK = ("network, forward", "network, backward")
 WEIGHT_NET = ("weighting network, forward", "weighting network, backward")

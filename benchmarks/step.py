@@ -28,7 +28,7 @@ from common import (
 from plain import PlainTraining
 from torch import Tensor
 
-from tlw.trainer import Run
+from tlw.training.trainer import Run
 
 TOLERANCE = 1e-4
 PROBES = "convolution, bf16", "convolution, float32"

@@ -16,7 +16,7 @@ import yaml
 from common import machine, print_table
 from torch import device
 
-from tlw.config import Config
+from tlw.config.config import Config
 
 BOUND = 0.02  # dB
 ROOT = Path(__file__).parents[1]

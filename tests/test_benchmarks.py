@@ -21,9 +21,9 @@ from toys import environment, toy_cell
 
 from tlw.backbones import build, count_parameters
 from tlw.backbones.hat import HAT
-from tlw.judge import Judge
-from tlw.losses import TLWLoss
-from tlw.trainer import Run
+from tlw.judge.lpips import Judge
+from tlw.losses.tlw import TLWLoss
+from tlw.training.trainer import Run
 
 SCRIPTS = Path(__file__).parents[1] / "benchmarks"
 CPU = torch.device("cpu")

@@ -29,14 +29,14 @@ from toys import (
 from typer.testing import CliRunner
 
 from tlw.cli import app
-from tlw.config import Config, read_cell
-from tlw.evaluate import evaluate_bicubic
-from tlw.images import write_image
-from tlw.pairs import write_pairs
-from tlw.protocols import PROTOCOLS
-from tlw.sr_net import build_network, load_network, save_network
-from tlw.tables import read_scores
-from tlw.weights import judge_weights
+from tlw.config.config import Config, read_cell
+from tlw.data.pairs import write_pairs
+from tlw.data.protocols import PROTOCOLS
+from tlw.imaging.image_files import write_image
+from tlw.judge.weights import judge_weights
+from tlw.networks.sr_net import build_network, load_network, save_network
+from tlw.report.tables import read_scores
+from tlw.scoring.evaluate import evaluate_bicubic
 
 ROOT = Path(__file__).parents[1]
 
@@ -285,7 +285,7 @@ def test_every_key_of_the_config_is_explained():
     page = (ROOT / "config" / "README.md").read_text()
     schema = Config.model_json_schema()
     keys = {k for part in [schema, *schema["$defs"].values()] for k in part["properties"]}
-    from tlw.settings import TLWSettings, UDLSettings
+    from tlw.config.settings import TLWSettings, UDLSettings
 
     keys |= set(TLWSettings.model_fields) | set(UDLSettings.model_fields)
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []

@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from toys import environment, tlw, write_cell
 
-from tlw.config import Cell, read_config
-from tlw.pairs import Pairs
-from tlw.weights import judge_weights
+from tlw.config.config import Cell, read_config
+from tlw.data.pairs import Pairs
+from tlw.judge.weights import judge_weights
 
 pytestmark = pytest.mark.slow
 

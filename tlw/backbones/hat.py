@@ -17,7 +17,7 @@ from tlw.backbones import require_counts, require_scale
 from tlw.backbones.edsr import ShuffleUpsampler
 from tlw.backbones.rcan import ChannelAttention
 from tlw.backbones.windows import WindowAttention, pad, seams
-from tlw.parallel import drawn
+from tlw.training.parallel import drawn
 
 # The mean colour that the network subtracts and gives back, channel by channel in the order of its
 # input, whatever the range: a constant of the published network, which its weights have learnt.

@@ -14,8 +14,8 @@ def cell(
     """Checks a cell's resolved config and writes it to a file, for `train` to read."""
     import json
 
-    from tlw.config import Cell
-    from tlw.files import written_aside
+    from tlw.config.config import Cell
+    from tlw.runtime.files import written_aside
 
     try:
         parsed = Cell.parse(json.loads(content), "cell")
@@ -29,6 +29,6 @@ def schema() -> None:
     """Prints the JSON schema of a config file."""
     import json
 
-    from tlw.config import Config
+    from tlw.config.config import Config
 
     print(json.dumps(Config.model_json_schema(), indent=2))  # noqa: T201

@@ -21,9 +21,9 @@ def fetch(
     ] = None,
 ) -> None:
     """Puts an image set in place, every file checked."""
-    from tlw.datasets import fetch as fetch_set
-    from tlw.datasets import load_registry
-    from tlw.schema import one_of
+    from tlw.data.fetch import fetch as fetch_set
+    from tlw.data.fetch import load_registry
+    from tlw.runtime.errors import one_of
 
     known = load_registry(registry)
     if image_set not in known:
@@ -35,7 +35,7 @@ def fetch_weights(
     nets: Annotated[list[str], typer.Argument(help="vgg, alex.")], judge_folder: JudgeFolder = None
 ) -> None:
     """Puts the judge's and LPIPS' weights in place."""
-    from tlw.weights import judge_weights
+    from tlw.judge.weights import judge_weights
 
     for net in nets:
         print(judge_weights(net, judge_folder))  # noqa: T201
@@ -50,9 +50,9 @@ def pairs(
     threads: Threads = None,
 ) -> None:
     """Builds lr-hr pairs of an image set into one HDF5 file."""
-    from tlw.datasets import images_of
-    from tlw.pairs import write_pairs
-    from tlw.protocols import protocol as protocol_named
+    from tlw.data.fetch import images_of
+    from tlw.data.pairs import write_pairs
+    from tlw.data.protocols import protocol as protocol_named
 
     write_pairs(
         images_of(images),

@@ -17,7 +17,7 @@ from tlw.cli.options import (
     claimed,
     set_threads,
 )
-from tlw.tiles import OVERLAP, TILE
+from tlw.imaging.tiles import OVERLAP, TILE
 
 
 def train(
@@ -44,8 +44,8 @@ def train(
     ] = False,
 ) -> None:
     """Trains a cell, or goes on with it from its last checkpoint."""
-    from tlw import heap, launch
-    from tlw.config import read_cell
+    from tlw.config.config import read_cell
+    from tlw.runtime import heap, launch
 
     settings = read_cell(cell)  # before torch is imported
     settings.recipe.check_processes(gpus)
@@ -55,7 +55,7 @@ def train(
         if gpus > 1 and launch.processes() == 1:
             sys.exit(launch.launch(sys.argv[1:], gpus, keep_open=locks))
         set_threads(threads and max(1, threads // launch.processes()))
-        from tlw.trainer import train as train_cell
+        from tlw.training.trainer import train as train_cell
 
         train_cell(
             settings,
@@ -81,12 +81,12 @@ def import_(
     loss: Annotated[str, typer.Option(help="It was trained with, for tables.")] = "unknown",
 ) -> None:
     """Makes a checkpoint of the TLW authors a weights file, for `evaluate`."""
-    from tlw.config import Checkpoint
+    from tlw.config.config import Checkpoint
 
     content = {"name": name or f"{backbone}-authors", "backbone": backbone, "scale": scale}
     content |= {"loss": loss, "checkpoint": checkpoint}
     parsed = Checkpoint.parse(content, "import")  # before torch is imported
-    from tlw.imported import import_network
+    from tlw.networks.imported import import_network
 
     import_network(parsed, output)
 
@@ -111,7 +111,7 @@ def upscale(
 ) -> None:
     """Enlarges images by a trained cell: any size, 8 or 16 bits, alpha and grey kept."""
     set_threads(threads)
-    from tlw.devices import pick_device
-    from tlw.upscale import upscale_images
+    from tlw.networks.upscale import upscale_images
+    from tlw.runtime.devices import pick_device
 
     upscale_images(images, weights, output, device=pick_device(device), tile=tile, overlap=overlap)

@@ -34,7 +34,7 @@ Tile = Annotated[
 
 def claimed(device: str, count: int, share: int) -> AbstractContextManager[list[int]]:
     """GPUs of its own for a job, unless its device has a number, or who started it chose them."""
-    from tlw import devices, launch
+    from tlw.runtime import devices, launch
 
     if device not in ("auto", "cuda") or launch.processes() > 1:
         return nullcontext([])

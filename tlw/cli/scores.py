@@ -15,7 +15,7 @@ from tlw.cli.options import (
     claimed,
     set_threads,
 )
-from tlw.tiles import TILE
+from tlw.imaging.tiles import TILE
 
 
 def evaluate(
@@ -51,8 +51,8 @@ def evaluate(
             "leave it out, and each gets a scores.csv beside it"
         )
     set_threads(threads)
-    from tlw.devices import pick_device
-    from tlw.evaluate import evaluate_bicubic, evaluate_cells, scores_beside
+    from tlw.runtime.devices import pick_device
+    from tlw.scoring.evaluate import evaluate_bicubic, evaluate_cells, scores_beside
 
     files = [Path(word) for word in weights]
     outputs = {files[0]: output} if output else scores_beside(files)
@@ -87,16 +87,22 @@ def score(
     threads: Threads = None,
 ) -> None:
     """Scores images of any method against the reference images of the same names."""
-    from tlw.protocols import protocol as protocol_named
+    from tlw.data.protocols import protocol as protocol_named
 
     rules = protocol_named(protocol)
     set_threads(threads)
-    from tlw.devices import pick_device
-    from tlw.score import score_images, write_row
+    from tlw.report.tables import table_of
+    from tlw.report.typeset import to_markdown
+    from tlw.runtime.devices import pick_device
+    from tlw.scoring.evaluate import of_row, write_scores
+    from tlw.scoring.score import score_images
 
     options = {"scale": scale, "protocol": rules, "suffix": suffix, "judge_folder": judge_folder}
     scores = score_images(sr, hr, **options, device=str(pick_device(device)))
-    print(write_row(scores, output, name=name or sr.absolute().name, scale=scale))  # noqa: T201
+    row = of_row(scores, name or sr.absolute().name, scale)
+    if output is not None:
+        write_scores(row, output)
+    print(to_markdown(table_of(row, {}), title=f"Scores of {row['backbone'].iloc[0]}"))  # noqa: T201
 
 
 def tables(
@@ -120,7 +126,7 @@ def tables(
     ] = None,
 ) -> None:
     """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
-    from tlw.tables import write_tables
+    from tlw.report.tables import write_tables
 
     options = {"title": title, "published": published, "number": number}
     print(write_tables(cells, output, **options, left_out=left_out or ()))  # noqa: T201
@@ -142,6 +148,6 @@ def compare(
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
 ) -> None:
     """Tells which differences between losses are real, image by image."""
-    from tlw.compare import write_comparison
+    from tlw.report.compare import write_comparison
 
     print(write_comparison(cells, output, against=against, confidence=confidence))  # noqa: T201

@@ -6,11 +6,11 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
-from tlw.config import Config
-from tlw.protocols import PROTOCOLS
-from tlw.registry import load_registry, not_at_hand
-from tlw.schema import at
-from tlw.settings import TLWSettings
+from tlw.config.config import Config
+from tlw.data.protocols import PROTOCOLS
+from tlw.data.registry import load_registry, not_at_hand
+from tlw.runtime.errors import at
+from tlw.config.settings import TLWSettings
 
 IMAGES = Path("resources/images")
 

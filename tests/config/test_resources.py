@@ -1,0 +1,68 @@
+"""What trainings ask a cluster for."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tlw.config.config import Config
+from tlw.config.resources import ANY, KNOWN, Request, request_for
+
+ROOT = Path(__file__).parents[2]
+
+
+def config(**changes) -> Config:
+    content = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    return Config.parse(content | changes, "config")
+
+
+def asked(entries: dict, backbone: str, scale: int, *, path: str | None = None, **options) -> dict:
+    requests = {name: Request(**entry) for name, entry in entries.items()}
+    return request_for(requests, backbone, path or backbone, scale, **options)
+
+
+def test_a_deep_network_on_large_maps_asks_for_more():
+    rcan, vdsr = asked({}, "rcan", 2), asked({}, "vdsr", 4)
+    assert rcan["runtime"] > vdsr["runtime"] and rcan["mem_mb"] > vdsr["mem_mb"]
+
+
+def test_the_narrower_entry_counts_key_by_key():
+    entries = {"edsr": {"runtime": 7, "gpu": 2}, "edsr_x3": {"runtime": 5}}
+    assert asked(entries, "edsr", 3) == {"runtime": 5, "mem_mb": ANY["mem_mb"], "gpu": 2}
+    assert asked(entries, "edsr", 2) == {
+        "runtime": 7,
+        "mem_mb": KNOWN["edsr_x2"]["mem_mb"],
+        "gpu": 2,
+    }
+    assert asked(entries, "rcan", 3) == {**ANY, **KNOWN["rcan"]}
+
+
+def test_a_network_under_another_name_asks_for_what_its_kind_does():
+    assert asked({}, "edsr-small", 2, path="edsr") == asked({}, "edsr", 2)
+    assert asked({}, "mine", 2, path="my_networks:Mine") == ANY
+
+
+def test_no_gpu_is_asked_for_by_who_computes_on_the_cpu():
+    assert asked({"vdsr": {"gpu": 4}}, "vdsr", 2, device="cpu")["gpu"] == 0
+    assert asked({"vdsr": {"gpu": 0}}, "vdsr", 2)["gpu"] == 0
+
+
+def test_they_are_no_part_of_a_cell():
+    changed = config(resources={"rcan": {"runtime": 1}, "vdsr_x4": {"mem_mb": 1, "gpu": 0}})
+    for grid in changed.grids:
+        assert changed.cells(grid) == config().cells(grid)
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"),
+    [
+        ({"rcn": {"runtime": 1}}, r"resources: .*found 'rcn'; did you mean 'rcan'"),
+        ({"rcan_x5": {"runtime": 1}}, r"resources: .*found 'rcan_x5'"),
+        ({"rcan": {"runtim": 1}}, r"resources\.rcan\.runtim: unknown key; did you mean 'runtime'"),
+        ({"rcan": {"runtime": "1h"}}, r"resources\.rcan\.runtime: expected a valid integer"),
+        ({"rcan": {"mem_mb": 0}}, r"resources\.rcan\.mem_mb: expected greater than 0"),
+    ],
+)
+def test_a_mistake_is_told_by_its_key(entries, words):
+    with pytest.raises(ValueError, match=words):
+        config(resources=entries)

@@ -1,0 +1,105 @@
+"""Fast numerics beside exact ones, part by part; benchmarks/numerics.py does it on many pairs."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from toys import photograph
+
+from tlw import Judge, TLWLoss, WeightNet
+from tlw.imaging.ranges import to_tensor
+from tlw.runtime.precision import HALF, full_float32, twice, two_halves
+
+
+@given(st.floats(-1000, 1000, width=32))
+def test_two_halves_keep_sixteen_bits(value):
+    x = torch.full((1, 1, 1, 1), value)
+    high, low = two_halves(x).double().unbind(1)
+    assert abs(high + low - value) <= 2**-16 * abs(value) + 1e-37
+
+
+def test_a_kernel_twice_takes_two_halves_as_it_takes_the_image():
+    image, kernel = torch.rand(1, 3, 9, 9, requires_grad=True), torch.randn(4, 3, 3, 3)
+    kernel = kernel.to(HALF).float()
+    halves = two_halves(image)
+    ours = F.conv2d(halves.float(), twice(kernel))
+    theirs = F.conv2d(image, kernel)
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
+    gradients = [torch.autograd.grad(out.sum(), image)[0] for out in (ours, theirs)]
+    torch.testing.assert_close(*gradients, rtol=2**-7, atol=2**-7)  # the gradient passes HALF
+
+
+def test_within_full_float32_a_gpu_may_not_convolve_in_tf32_and_afterwards_as_before():
+    flags = torch.backends.cudnn
+    before = flags.allow_tf32, flags.deterministic
+    assert before[0]  # torch's own choice
+    for deterministic in (False, True):
+        with full_float32(deterministic=deterministic):
+            assert (flags.allow_tf32, flags.deterministic) == (False, deterministic)
+        assert (flags.allow_tf32, flags.deterministic) == before
+
+
+@pytest.fixture(scope="module")
+def images() -> tuple[torch.Tensor, torch.Tensor]:
+    """A photograph and what is left of it after going down and up by 4."""
+    hr = to_tensor(photograph(size=(96, 96)))[None]
+    down = F.interpolate(hr, scale_factor=0.25, mode="bicubic", antialias=True)
+    return F.interpolate(down, scale_factor=4, mode="bicubic").clamp(0, 1), hr
+
+
+@pytest.mark.parametrize("remaining", [1.0, 0.3])
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_fast_judge_s_ratios_are_right_to_a_percent(images, calibrated, remaining):
+    sr, hr = images
+    sr = hr + remaining * (sr - hr)
+    w = (torch.rand_like(hr, generator=None) < 0.6).float()
+    x_w, x_rest = (1 - w) * sr + w * hr, w * sr + (1 - w) * hr
+    criteria = []
+    for numerics in ("exact", "fast"):
+        distance = Judge("vgg", calibrated=calibrated, numerics=numerics).against(hr)
+        criteria.append((distance(x_rest) + 1e-3) / (distance(x_w) + 1e-3))
+    exact, fast = criteria
+    assert fast != exact and fast.item() == pytest.approx(exact.item(), rel=0.01)
+
+
+def test_a_fast_judge_takes_and_gives_float32(images):
+    sr, hr = images
+    sr = sr.clone().requires_grad_()
+    distance = Judge("alex", numerics="fast").against(hr)(sr)
+    distance.sum().backward()
+    assert distance.dtype == sr.grad.dtype == torch.float32 and sr.grad.isfinite().all()
+
+
+def test_a_fast_weighting_network_keeps_the_share_and_float32_parameters(images):
+    sr, hr = images
+    torch.manual_seed(0)
+    exact, fast = WeightNet(), WeightNet(numerics="fast")
+    fast.load_state_dict(exact.state_dict())
+    one, other = (net(hr * 2 - 1, sr * 2 - 1, 0.5) for net in (exact, fast))
+    assert other.dtype == torch.float32
+    assert other.mean().item() == pytest.approx(0.5, abs=1e-5)
+    assert 0 < (one - other).abs().max() < 0.05
+    other.square().sum().backward()
+    assert all(p.grad.dtype == torch.float32 for p in fast.parameters())
+
+
+def test_fast_and_exact_losses_go_the_same_way(images):
+    sr, hr = images
+    results = {}
+    for numerics in ("exact", "fast"):
+        torch.manual_seed(0)
+        loss_fn = TLWLoss("l1", numerics=numerics)
+        torch.manual_seed(1)
+        output = sr.clone().requires_grad_()
+        loss = loss_fn(output, hr)
+        loss.backward()
+        results[numerics] = loss.item(), output.grad.flatten(), loss_fn.last["phi_loss"].item()
+    (loss, gradient, phi), (other, other_gradient, other_phi) = results.values()
+    assert other == pytest.approx(loss, rel=0.02) and other_phi == pytest.approx(phi, abs=0.02)
+    assert F.cosine_similarity(gradient, other_gradient, dim=0) > 0.99
+
+
+def test_unknown_numerics_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"numerics: .*exact, fast"):
+        TLWLoss("l1", numerics="fats")

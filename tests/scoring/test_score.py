@@ -1,0 +1,184 @@
+"""Scores of images from a folder, against those of the same images made by `tlw evaluate`."""
+
+import logging
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from toys import photograph, toy_pairs
+from typer.testing import CliRunner
+
+from tlw.cli import app
+from tlw.data.pairs import Pairs
+from tlw.data.protocols import protocol
+from tlw.imaging.image_files import write_image
+from tlw.imaging.ranges import to_uint8
+from tlw.report.tables import read_scores, scores_table
+from tlw.scoring.evaluate import evaluate_bicubic
+from tlw.scoring.metrics import psnr_y
+from tlw.scoring.score import score_images
+
+METRICS = ["psnr_y", "ssim_y", "lpips_alex", "lpips_vgg"]
+SIZES = [(85, 57), (56, 84)]  # the first is cropped
+
+
+def folder_of(folder: Path, images: dict[str, np.ndarray]) -> Path:
+    for name, image in images.items():
+        write_image(folder / name, np.ascontiguousarray(image))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """Two hr images, bicubic sr of their pairs as PNG, and the scores that evaluation gives."""
+    folder = tmp_path_factory.mktemp("score")
+    images = [photograph("coffee", size=size) for size in SIZES]
+    path = toy_pairs(folder, images, name="hr", use="test", protocol="standard")
+    (folder / "hr-images").rename(folder / "hr")
+    pairs = Pairs(path)
+    up = {
+        name: to_uint8(pairs.protocol.upsample_bicubic(lr[None], 2)[0])
+        for name, (lr, _) in zip(pairs.names, pairs, strict=True)
+    }
+    folder_of(folder / "bicubic", up)
+    evaluate_bicubic([path], folder / "evaluated.csv", device="cpu", judge_folder=None)
+    return folder
+
+
+def score(*words: str | Path) -> str:
+    result = CliRunner().invoke(app, ["score", *map(str, words), "--scale", "2", "--device", "cpu"])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+# --- what is scored ---------------------------------------------------------------------------
+
+
+def test_images_from_a_folder_have_the_scores_of_the_network_that_made_them(made, tmp_path):
+    printed = score(made / "bicubic", made / "hr", "-o", tmp_path / "scores.csv", "--name", "mine")
+    scores, expected = read_scores(tmp_path / "scores.csv"), read_scores(made / "evaluated.csv")
+    assert list(scores.columns) == list(expected.columns)
+    assert set(scores["backbone"]) == {"mine"} and set(scores["loss"] + scores["seed"]) == {""}
+    pd.testing.assert_frame_equal(
+        scores.drop(columns="backbone"), expected.drop(columns="backbone")
+    )
+    assert printed.startswith("# Scores of mine\n") and "Protocol standard." in printed
+    for metric in METRICS:
+        assert re.search(rf"\| mine +\| – +\| {scores[metric].mean():.4f} +\|", printed)
+
+
+def test_the_row_stands_beside_others_in_a_table(made, tmp_path):
+    score(made / "bicubic", made / "hr", "-o", tmp_path / "mine" / "scores.csv", "--name", "mine")
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "scores.csv").write_bytes((made / "evaluated.csv").read_bytes())
+    table = scores_table([tmp_path / "mine", tmp_path / "other"])
+    assert set(table["benchmark"]) == {"hr"} and not table["best"].any()
+    mine, other = (table[table["backbone"] == name] for name in ("mine", "bicubic"))
+    assert list(mine["metric"]) == list(other["metric"]) == METRICS
+    assert list(mine["ours"]) == list(other["ours"])
+
+
+def test_without_a_name_and_an_output_the_folder_s_name_is_printed_and_nothing_written(
+    made, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(tmp_path)
+    assert "# Scores of bicubic\n" in score(made / "bicubic", made / "hr")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_protocol_s_metrics_and_border_are_taken(made):
+    scores = score_images(made / "bicubic", made / "hr", scale=2, protocol=protocol("standard"))
+    _, hr = Pairs(made / "hr_standard_x2_test.h5")[1]
+    with Image.open(made / "bicubic" / "1.png") as image:
+        sr = torch.from_numpy(np.array(image)).permute(2, 0, 1)[None] / 255
+    assert scores["psnr_y"][1] == psnr_y(sr, hr[None], border=2).item()
+    assert list(scores.columns) == ["protocol", "benchmark", "image", *METRICS]
+
+
+@pytest.mark.parametrize(("name", "multiple"), [("paper", 12), ("standard", 2)])
+def test_sr_of_the_size_of_uncropped_hr_is_cropped_like_it_and_this_is_said(
+    tmp_path, caplog, name, multiple
+):
+    hr, sr = photograph(size=(61, 49)), photograph("coffee", size=(61, 49))
+    references = folder_of(tmp_path / "hr", {"a.png": hr})
+    whole = folder_of(tmp_path / "whole", {"a.png": sr})
+    height, width = (side - side % multiple for side in hr.shape[:2])
+    cropped = folder_of(tmp_path / "cropped", {"a.png": sr[:height, :width]})
+    options = {"scale": 2, "protocol": protocol(name)}
+    with caplog.at_level(logging.INFO):
+        of_cropped = score_images(cropped, references, **options)
+        assert not caplog.records
+        pd.testing.assert_frame_equal(score_images(whole, references, **options), of_cropped)
+    assert f"whole: 1 of 1 images are cropped to a multiple of {multiple} pixels" in caplog.text
+
+
+def test_images_are_paired_by_name_whatever_their_format_and_suffix(made, tmp_path):
+    for name in ("0", "1"):
+        with Image.open(made / "bicubic" / f"{name}.png") as image:
+            tmp_path.joinpath("sr").mkdir(exist_ok=True)
+            image.save(tmp_path / "sr" / f"{name}_x2.bmp")
+    (tmp_path / "sr" / "notes.txt").write_text("no image")
+    options = {"scale": 2, "protocol": protocol("standard")}
+    found = score_images(tmp_path / "sr", made / "hr", suffix="_x2", **options)
+    pd.testing.assert_frame_equal(found, score_images(made / "bicubic", made / "hr", **options))
+    assert list(found["image"]) == ["0.png", "1.png"]
+
+
+# --- refusals ---------------------------------------------------------------------------------
+
+
+def refused(sr: Path, hr: Path, name: str = "standard", **options: str) -> str:
+    with pytest.raises(ValueError) as caught:
+        score_images(sr, hr, scale=2, protocol=protocol(name), **options)
+    return str(caught.value)
+
+
+def test_images_without_a_counterpart_are_named(tmp_path):
+    image = photograph(size=(32, 32))
+    names = [f"{i}.png" for i in range(8)]
+    hr = folder_of(tmp_path / "hr", dict.fromkeys([*names, "a.png"], image))
+    sr = folder_of(tmp_path / "sr", dict.fromkeys(["a.png", "b.png"], image))
+    told = refused(sr, hr)
+    assert f"{sr} has no image 0, 1, 2, 3, 4 and 3 others; {hr} has no image b;" in told
+    assert "--suffix" in told
+    assert f"{sr} has no image 0_x2, 1_x2" in refused(sr, hr, suffix="_x2")
+
+
+def test_two_images_of_one_name_are_refused(tmp_path):
+    image = photograph(size=(32, 32))
+    hr = folder_of(tmp_path / "hr", {"a.png": image})
+    sr = folder_of(tmp_path / "sr", {"a.png": image, "a_x2.png": image})
+    assert "a.png and a_x2.png are both a" in refused(sr, hr, suffix="_x2")
+
+
+def test_sr_of_another_size_is_named_with_the_sizes_that_would_do(tmp_path):
+    hr = folder_of(tmp_path / "hr", {"a.png": photograph(size=(61, 49))})
+    sr = folder_of(tmp_path / "sr", {"a.png": photograph(size=(48, 60))})
+    told = refused(sr, hr, "paper")
+    assert told.startswith(f"{sr}/a.png and {hr}/a.png: expected sr of 60 x 48 pixels")
+    assert "multiple of 12, or of hr's own 61 x 49, found 48 x 60" in told
+
+
+@pytest.mark.parametrize("which", ["sr", "hr"])
+def test_an_empty_folder_is_named(tmp_path, which):
+    for name in ("sr", "hr"):
+        folder_of(tmp_path / name, {"a.png": photograph(size=(32, 32))})
+    (tmp_path / which / "a.png").rename(tmp_path / which / "a.txt")
+    told = refused(tmp_path / "sr", tmp_path / "hr")
+    assert told.startswith(f"{tmp_path / which}: expected images (.png, ") and "found none" in told
+
+
+def test_an_image_that_cannot_be_read_or_is_too_small_is_named_and_nothing_is_written(tmp_path):
+    hr = folder_of(tmp_path / "hr", {"a.png": photograph(size=(32, 32))})
+    (tmp_path / "sr").mkdir()
+    (tmp_path / "sr" / "a.png").write_bytes(b"not a PNG")
+    words = ["score", str(tmp_path / "sr"), str(hr), "--scale", "2", "-o", str(tmp_path / "s.csv")]
+    result = CliRunner().invoke(app, words)
+    assert "a.png: expected an image file" in str(result.exception)
+    tiny = folder_of(tmp_path / "tiny", {"a.png": photograph(size=(11, 40))})
+    assert f"{tiny}/a.png: an image of 11 x 40" in refused(tiny, tiny, "paper")
+    assert not (tmp_path / "s.csv").exists()

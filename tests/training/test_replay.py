@@ -1,0 +1,164 @@
+"""Replayed steps, recorded on a CPU by a tape of its operations; on a GPU by CUDA graphs."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from toys import CROPS, SMALL_EDSR, SMALL_HAT, SMALL_RCAN, SMALL_VDSR, toy_cell
+from trainings import assert_same_results, train_here
+
+from tlw.config.config import Cell
+from tlw.training.replay import CudaGraphs, Figures, Replayed
+from tlw.training.trainer import Run
+
+CPU = torch.device("cpu")
+
+
+class Tape(TorchDispatchMode):
+    """What a CUDA graph is, for a CPU: the operations of some work, on the tensors they had.
+
+    Python runs at the recording only, and a value that it brought in is the same at every replay.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[tuple] = []
+        self.own: set[int] = set()
+        self.before: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def __call__(self, work: Callable[[], Figures]) -> tuple[Figures, Callable[[], None]]:
+        tape, random = Tape(), torch.get_rng_state()
+        with tape:
+            figures = work()
+        torch.set_rng_state(random)
+        with torch.no_grad():
+            for tensor, content in tape.before.values():
+                tensor.copy_(content)
+        return figures, tape.replay
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        for tensor in tensors_of((args, kwargs)):
+            if id(tensor) not in self.before and storage(tensor) not in self.own:
+                self.before[id(tensor)] = tensor, tensor.clone()
+        results = operation(*args, **kwargs)
+        seen = {storage(tensor) for tensor in tensors_of((args, kwargs))}
+        self.own |= {storage(tensor) for tensor in tensors_of(results)} - seen
+        self.operations.append((operation, args, kwargs, tensors_of(results)))
+        return results
+
+    @torch.no_grad()
+    def replay(self) -> None:
+        for operation, args, kwargs, results in self.operations:
+            again = tensors_of(operation(*args, **kwargs))
+            for tensor, new in zip(results, again, strict=True):
+                if storage(tensor) != storage(new):  # else it is a view, or was written in place
+                    tensor.copy_(new)
+
+
+def tensors_of(tree: object) -> list[Tensor]:
+    """Those with memory that can be seen, which packed kernels have not."""
+    leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return [leaf for leaf in leaves if leaf.layout == torch.strided]
+
+
+def storage(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata
+
+
+def steps(run: Run) -> list[dict[str, float]]:
+    """The figures of three epochs' steps, with images of two sizes."""
+    torch.manual_seed(3)
+    images = {size: torch.rand(2, 3, size, size, device=run.device) for size in (16, 18, 32, 36)}
+    found = []
+    for epoch in range(3):
+        run.start_epoch(epoch)
+        for step, size in enumerate([16, 18, 16, 16]):
+            torch.manual_seed(10 * epoch + step)
+            found.append(run.step(images[size], images[2 * size]))
+    return [{key: float(figure) for key, figure in figures.items()} for figures in found]
+
+
+def small_cell(backbone: dict, loss: str, numerics: str) -> Cell:
+    changes = {"judge_net": "alex"} if loss.endswith("tlw") else {"esu_epochs": 1}
+    changes = {} if loss == "l1" else {loss: changes}
+    return toy_cell(loss, backbone=backbone, recipe=CROPS | {"numerics": numerics}, changes=changes)
+
+
+each_kind = pytest.mark.parametrize(
+    ("backbone", "loss", "numerics"),
+    [
+        (SMALL_VDSR, "l1", "exact"),
+        (SMALL_EDSR, "l1-udl", "fast"),
+        (SMALL_RCAN, "l1-tlw", "fast"),
+        (SMALL_HAT, "mse-tlw", "exact"),
+    ],
+)
+
+
+@each_kind
+def test_replayed_steps_are_those_taken_one_by_one_bit_by_bit(backbone, loss, numerics):
+    cell = small_cell(backbone, loss, numerics)
+    plain, replayed = Run(cell, CPU), Run(cell, CPU)
+    replayed.replayed = Replayed(replayed._take, Tape())
+    assert steps(replayed) == steps(plain)
+    one, other = (
+        {
+            k: v
+            for k, v in (run.net.state_dict() | run.loss.state_dict()).items()
+            if "_extra" not in k
+        }
+        for run in (plain, replayed)
+    )
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("loss", "taken"), [("l1", 2 * 2), ("l1-tlw", 2 * 2), ("l1-udl", 3 * 3)])
+def test_a_size_s_first_step_is_taken_the_second_recorded_and_none_after_it(loss, taken):
+    """Of three epochs with three images of one size and one of another; UDL begins anew in each."""
+    run = Run(small_cell(SMALL_VDSR, loss, "exact"), CPU)
+    calls = []
+    run.replayed = Replayed(lambda *images: calls.append(images) or run._take(*images), Tape())
+    steps(run)
+    assert len(calls) == taken
+
+
+def test_figures_of_a_step_stay_when_the_next_one_is_replayed():
+    weight = torch.zeros(3)
+    replayed = Replayed(lambda lr, hr: {"loss": weight.add_(hr - lr).sum(), "scale": 2.0}, Tape())
+    found = [replayed(torch.zeros(3), torch.full((3,), float(step))) for step in range(4)]
+    assert [figures["loss"].item() for figures in found] == [0, 3, 9, 18]
+    assert {figures["scale"] for figures in found} == {2.0}
+
+
+def test_on_a_cpu_cuda_graphs_change_nothing_and_the_record_says_so(tmp_path, pairs):
+    for asked in (False, True):
+        train_here(toy_cell(), pairs, tmp_path / str(asked), cuda_graphs=asked)
+        record = json.loads((tmp_path / str(asked) / "record.json").read_text())
+        assert record["cuda_graphs"] is False
+    assert_same_results(tmp_path / "True", tmp_path / "False")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@each_kind
+def test_a_gpu_s_replayed_steps_are_those_taken_one_by_one(backbone, loss, numerics):
+    cell, device = small_cell(backbone, loss, numerics), torch.device("cuda")
+    plain, replayed = Run(cell, device), Run(cell, device, cuda_graphs=True)
+    for one, other in zip(steps(plain), steps(replayed), strict=True):
+        assert other == pytest.approx(one, rel=1e-2)  # sums on a GPU come in any order
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_step_that_asks_a_gpu_for_values_is_refused_with_what_to_do():
+    device = torch.device("cuda")
+    replayed = Replayed(lambda lr, hr: {"loss": (hr - lr).sum().item()}, CudaGraphs(device, []))
+    images = torch.rand(1, 3, 8, 8, device=device)
+    replayed(images, images)
+    with pytest.raises(ValueError, match=r"cannot be recorded .* needs cuda_graphs: false"):
+        replayed(images, images)

@@ -1,0 +1,131 @@
+"""Training as a GPU asks for it: shown on a CPU as far as that goes, and on a GPU that is there."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from toys import CROPS, SMALL_EDSR, SMALL_HAT, SMALL_RCAN, SMALL_VDSR, curve, toy_cell
+from toys import run as run_command
+from trainings import THREE_EPOCHS, fragile_cell, train_here
+
+from tlw.training.trainer import Run, _has_room, train
+
+
+def test_while_it_trains_a_gpu_would_convolve_in_float32_not_in_tf32(tmp_path, pairs, monkeypatch):
+    take, allowed = Run.step, []
+
+    def step(self, *images):
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return take(self, *images)
+
+    monkeypatch.setattr(Run, "step", step)
+    before = torch.backends.cudnn.allow_tf32
+    train_here(toy_cell(), pairs, tmp_path)
+    assert set(allowed) == {False} and torch.backends.cudnn.allow_tf32 == before
+
+
+@pytest.mark.parametrize(("files", "room"), [(3, False), (4, False), (5, True)])
+def test_a_gpu_keeps_the_images_where_three_quarters_stay_free(monkeypatch, pairs, files, room):
+    free = files * pairs.stat().st_size
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free, 2 * free))
+    assert _has_room(torch.device("cuda:1"), [pairs]) is room
+    assert not _has_room(torch.device("cuda:1"), [pairs, pairs])
+    assert not _has_room(torch.device("cpu"), [pairs])
+
+
+class Asked(TorchDispatchMode):
+    """The operations whose result the host has to know, and so waits for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        shape_of_values = ("nonzero", "masked_select", "unique_consecutive", "bincount")
+        if name in ("_local_scalar_dense", "equal", "is_nonzero", *shape_of_values):
+            self.names.add(name)
+        return func(*args, **kwargs or {})
+
+
+@pytest.mark.parametrize("numerics", ["exact", "fast"])
+@pytest.mark.parametrize("loss", ["l1", "l1-udl", "l1-tlw", "mse-tlw"])
+@pytest.mark.parametrize("backbone", [SMALL_VDSR, SMALL_EDSR, SMALL_RCAN, SMALL_HAT])
+def test_no_value_is_asked_for_within_a_step(backbone, loss, numerics):
+    cell = toy_cell(loss, backbone=backbone, recipe=CROPS | {"numerics": numerics})
+    run = Run(cell, torch.device("cpu"))
+    lr, hr = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
+    run.start_epoch(0)
+    run.step(lr, hr)  # the first prepares what stays
+    with Asked() as asked:
+        run.step(lr, hr)
+    assert not asked.names
+    with asked:
+        float(hr.mean())
+    assert asked.names == {"_local_scalar_dense"}
+
+
+@pytest.fixture(scope="session")
+def pretended_gpu(tmp_path_factory) -> Path:
+    """The library that makes torch believe in a GPU."""
+    compiler, torch_folder = shutil.which("c++"), Path(torch.__file__).parent
+    if not compiler or torch.version.cuda or sys.platform != "linux":
+        pytest.skip("needs a C++ compiler and a CPU build of torch, on Linux")
+    library = tmp_path_factory.mktemp("pretended") / "pretended_gpu.so"
+    options = ["-std=c++20", "-shared", "-fPIC", f"-I{torch_folder / 'include'}"]
+    source = Path(__file__).parents[1] / "helpers" / "pretended_gpu.cpp"
+    libraries = [f"-L{torch_folder / 'lib'}", "-lc10", "-ltorch_cpu"]
+    subprocess.run([compiler, *options, source, "-o", library, *libraries], check=True)
+    return library
+
+
+@pytest.mark.parametrize("backbone", ["vdsr", "edsr", "rcan", "hat"])
+def test_no_step_on_a_gpu_mixes_devices_or_asks_for_a_value(pretended_gpu, backbone):
+    """On a pretended one, see `pretended_gpu.py`."""
+    paths = {
+        "LD_PRELOAD": str(pretended_gpu),
+        "LD_LIBRARY_PATH": str(Path(torch.__file__).parent / "lib"),
+    }
+    script = Path(__file__).parents[1] / "helpers" / "pretended_gpu.py"
+    done = run_command([sys.executable, str(script), backbone], **paths)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+# --- on a GPU ---------------------------------------------------------------------------------
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("numerics", ["exact", "fast"])
+@pytest.mark.parametrize("loss", ["l1", "l1-tlw", "mse-tlw", "l1-udl"])
+def test_a_gpu_trains_and_resumes(tmp_path, pairs, monkeypatch, loss, numerics):
+    cell = fragile_cell(loss, recipe=THREE_EPOCHS | {"numerics": numerics})
+    train(cell, [pairs], tmp_path / "whole", device="cuda")
+    monkeypatch.setenv("TOYS_SIGNAL", "SIGTERM@3")
+    with pytest.raises(SystemExit):
+        train(cell, [pairs], tmp_path / "cell", device="cuda", workers=2)
+    monkeypatch.delenv("TOYS_SIGNAL")
+    train(cell, [pairs], tmp_path / "cell", device="cuda", workers=2)
+    losses = [
+        [float(row["loss"]) for row in curve(tmp_path / name / "training.csv")]
+        for name in ("whole", "cell")
+    ]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # sums on a GPU come in any order
+    record = json.loads((tmp_path / "cell" / "record.json").read_text())
+    assert record["device"] == torch.cuda.get_device_name()
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_cpu_and_a_gpu_take_about_the_same_steps(tmp_path, pairs):
+    cell = toy_cell(backbone=SMALL_EDSR)
+    for device in ("cpu", "cuda"):
+        train(cell, [pairs], tmp_path / device, device=device)
+    one, other = [curve(tmp_path / device / "training.csv") for device in ("cpu", "cuda")]
+    for a, b in zip(one, other, strict=True):
+        assert float(a["loss"]) == pytest.approx(float(b["loss"]), rel=1e-2)

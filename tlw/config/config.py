@@ -1,0 +1,333 @@
+"""The one schema of the configuration: what a grid is, and what defines each of its cells.
+
+`Config` is what a user writes (config/*.yaml), `Cell` what comes out of it for one training: every
+setting resolved, nothing left to defaults that could change under it. `Imported` takes a cell's
+place for weights that were not trained here. No torch in here, see `tlw.config.schema`.
+"""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from pydantic import (
+    AfterValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
+
+from tlw.config.backbones import BACKBONES, check
+from tlw.config.resources import Request, request_for
+from tlw.config.schema import Arguments, Model, Name
+from tlw.config.settings import (
+    LOSSES,
+    PRESETS,
+    Beta,
+    Init,
+    LossSettings,
+    Numerics,
+    PresetName,
+    TLWSettings,
+    UDLSettings,
+    loss_settings,
+)
+from tlw.runtime.errors import at, one_of
+
+Scale = Literal[2, 3, 4]
+ProtocolName = Literal["paper", "standard"]
+
+
+def _each_once(values: tuple) -> tuple:
+    for place, value in enumerate(values):
+        if value in values[:place]:
+            raise ValueError(f"expected each once, found {value!r} twice")
+    return values
+
+
+Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_each_once)]
+Scales = Annotated[tuple[Scale, ...], Field(min_length=1), AfterValidator(_each_once)]
+Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)]
+
+
+class Backbone(Model):
+    """A super-resolution network: where its class is, and what it is built with."""
+
+    path: str = Field(description="a known name, or an import path package.module:Class")
+    arguments: Arguments = Field(default={}, description="keyword arguments, but the scale")
+    images: Literal["signed-rgb", "signed-bgr", "unit-rgb"] = Field(
+        default="signed-rgb", description="the range and channel order that the network works in"
+    )
+
+    @model_validator(mode="after")
+    def _can_be_built(self) -> "Backbone":
+        check(self.path, self.arguments)
+        return self
+
+
+class Recipe(Model):
+    """How a network is trained, whatever its loss."""
+
+    sampling: Literal["whole", "tiles", "crops"] = Field(
+        description="whole images, a grid of tiles over each, or random crops"
+    )
+    size: PositiveInt | None = Field(default=None, description="of tiles and crops, in hr pixels")
+    batch: PositiveInt = Field(default=1, description="images, tiles or crops in a step")
+    augment: bool = Field(default=False, description="random flips and quarter turns")
+    epochs: PositiveInt = Field(description="passes; k and the UDL's steps follow them")
+    steps_per_epoch: PositiveInt | None = Field(default=None, description="for crops only")
+    learning_rate: PositiveFloat = Field(default=1e-4, description="Adam's")
+    betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
+    numerics: Numerics = Field(
+        default="exact", description="exact: float32; fast: convolutions in bfloat16"
+    )
+    init: Init | None = Field(default=None, description="start weights; the preset's if not given")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        needed = {"size": self.sampling != "whole", "steps_per_epoch": self.sampling == "crops"}
+        for key, is_needed in needed.items():
+            value = getattr(self, key)
+            if is_needed and value is None:
+                raise ValueError(f"{key}: missing; sampling {self.sampling} needs it")
+            if value is not None and not is_needed:
+                raise ValueError(f"{key}: found {value}, but sampling {self.sampling} has none")
+        if self.sampling == "whole" and self.batch != 1:
+            raise ValueError(f"batch: expected 1, since whole images differ in size, "
+                             f"found {self.batch}")  # fmt: skip
+        return self
+
+    def check_processes(self, count: int) -> None:
+        """Raises ValueError when a batch cannot be dealt out to so many processes, one a GPU."""
+        if self.batch % count:
+            raise ValueError(
+                f"expected a number of GPUs that divides the recipe's batch of {self.batch}, "
+                f"found {count}"
+            )
+
+
+class Checkpoint(Model):
+    """A checkpoint of the TLW authors, and the row of a table that it becomes."""
+
+    name: Name = Field(description="the network's name in the table")
+    backbone: str = Field(description="which of the authors' networks: vdsr, edsr, rcan, hat")
+    scale: Scale = Field(description="2, 3 or 4")
+    loss: Name = Field(default="unknown", description="what it was trained with, for the table")
+    checkpoint: str = Field(min_length=1, description="the file: .pt, .pth or .safetensors")
+
+    @property
+    def folder(self) -> str:
+        """The folder of what is made of it, beside those of cells: name_xS_loss_imported."""
+        return f"{self.name}_x{self.scale}_{self.loss}_imported"
+
+    @model_validator(mode="after")
+    def _backbone_is_known(self) -> "Checkpoint":
+        _require(BACKBONES, [self.backbone], "backbone")
+        return self
+
+
+class Grid(Model):
+    """One table: backbones x scales x losses x seeds, trained alike, and rows from elsewhere."""
+
+    title: str = Field(description="the caption of its table")
+    published: Literal[1, 2] | None = Field(
+        default=None, description="the paper's table whose numbers stand beside ours"
+    )
+    train: Names = Field(description="image sets to train on")
+    recipe: Name = Field(description="a name from `recipes`")
+    preset: PresetName = Field(default="paper", description="the reading of the method")
+    backbones: Names = Field(description="known names, or names from `backbones`")
+    scales: Scales = Field(description="2, 3, 4")
+    losses: Names = Field(description="known names, or names from `losses`")
+    seeds: Seeds = Field(default=(0,), description="seeds")
+    imported: tuple[Checkpoint, ...] = Field(
+        default=(), description="checkpoints of the TLW authors, rows of the table, too"
+    )
+
+    @model_validator(mode="after")
+    def _imported_rows_are_rows_of_their_own(self) -> "Grid":
+        with at("imported"):
+            _each_once(tuple(checkpoint.folder for checkpoint in self.imported))
+            for name in (checkpoint.name for checkpoint in self.imported):
+                if name in (*self.backbones, "bicubic"):
+                    raise ValueError(f"name: found {name!r}, which other rows of the table have; "
+                                     f"choose one such as '{name}-authors'")  # fmt: skip
+        return self
+
+
+class Config(Model):
+    """A whole run: grids of cells, and what their names stand for."""
+
+    results: str = Field(min_length=1, description="folder for everything that this run makes")
+    protocol: ProtocolName = Field(default="paper", description="how pairs are made and scored")
+    test: Names = Field(description="the benchmarks, image sets")
+    device: str = Field(
+        default="auto", description="cpu, cuda, cuda:1; auto: a GPU if there is one"
+    )
+    cells_per_gpu: PositiveInt = Field(
+        default=1, description="jobs that may have a GPU at the same time"
+    )
+    cuda_graphs: bool = Field(
+        default=False, description="a GPU replays training steps that it recorded"
+    )
+    threads: PositiveInt = Field(default=4, description="CPU threads of a job")
+    checkpoint_seconds: NonNegativeFloat = Field(
+        default=300, description="seconds between a training's checkpoints"
+    )
+    grids: dict[Name, Grid] = Field(min_length=1, description="the tables")
+    recipes: dict[Name, Recipe] = Field(description="ways to train")
+    backbones: dict[Name, Backbone] = Field(
+        default={}, description="networks besides the known ones, or these with other arguments"
+    )
+    losses: dict[Name, dict[str, Any]] = Field(
+        default={}, description="changed settings of the known losses, or losses of your own"
+    )
+    resources: dict[str, Request] = Field(
+        default={}, description="what a training asks a cluster for, by backbone or backbone_xS"
+    )
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> "Config":
+        with at("losses"):
+            for loss in self.losses:
+                self._loss(loss, "paper")
+        known = {
+            "recipe": self.recipes,
+            "backbones": BACKBONES | self.backbones,
+            "losses": LOSSES | self.losses,
+        }
+        for name, grid in self.grids.items():
+            with at(f"grids.{name}"):
+                _require(known["recipe"], [grid.recipe], "recipe")
+                _require(known["backbones"], grid.backbones, "backbones")
+                _require(known["losses"], grid.losses, "losses")
+                for cell in self.cells(name):  # each says itself what does not fit together
+                    with at(f"resources of {cell.backbone_name}_x{cell.scale}: gpu"):
+                        cell.recipe.check_processes(max(1, self.request(cell)["gpu"]))
+        with at("resources"):
+            names = known["backbones"]
+            scaled = {f"{name}_x{scale}": None for name in names for scale in get_args(Scale)}
+            _require({**names, **scaled}, self.resources, "entry")
+        return self
+
+    def request(self, cell: "Cell") -> dict[str, int]:
+        """What a cell's training asks for, see `tlw.config.resources`."""
+        names = cell.backbone_name, cell.backbone.path, cell.scale
+        return request_for(self.resources, *names, device=self.device)
+
+    def cells(self, grid_name: str) -> list["Cell"]:
+        """The resolved cells of one grid, in the order of its lists."""
+        return list(self._cells(self.grids[grid_name]))
+
+    def _cells(self, grid: Grid) -> Iterator["Cell"]:
+        for backbone in grid.backbones:
+            network = self.backbones.get(backbone) or Backbone(path=backbone)
+            for scale in grid.scales:
+                for loss in grid.losses:
+                    preset, settings = self._loss(loss, grid.preset)
+                    for seed in grid.seeds:
+                        cell = {
+                            "backbone_name": backbone,
+                            "backbone": network,
+                            "scale": scale,
+                            "loss_name": loss,
+                            "loss": settings,
+                            "preset": preset,
+                            "seed": seed,
+                            "train": grid.train,
+                            "protocol": self.protocol,
+                            "recipe": self._recipe(grid),
+                        }
+                        yield Cell.parse(cell, f"{backbone} x{scale} {loss}")
+
+    def _loss(self, name: str, preset: PresetName) -> tuple[PresetName, LossSettings]:
+        """A loss of this config, and the preset that it completes itself from."""
+        changes = dict(self.losses.get(name, {}))
+        preset = changes.pop("preset", preset)
+        return preset, loss_settings(name, preset, **changes)
+
+    def _recipe(self, grid: Grid) -> Recipe:
+        recipe = self.recipes[grid.recipe]
+        return recipe.model_copy(update={"init": recipe.init or PRESETS[grid.preset]["init"]})
+
+
+class Network(Model):
+    """What a weights file says of its network: how it is built, and which row of a table it is."""
+
+    backbone_name: Name
+    backbone: Backbone
+    scale: Scale
+    loss_name: Name
+
+
+class Imported(Network):
+    """A network that was not trained here: the checkpoint that its weights come from."""
+
+    source: str = Field(min_length=1, description="the checkpoint's file name")
+    sha256: str = Field(pattern="^[0-9a-f]{64}$", description="of that file")
+
+
+class Cell(Network):
+    """One trained network: everything that its training reads, besides the images."""
+
+    loss: Annotated[LossSettings, Field(discriminator="kind")]
+    preset: PresetName
+    seed: NonNegativeInt
+    train: Names
+    protocol: ProtocolName
+    recipe: Recipe
+
+    @property
+    def name(self) -> str:
+        """The cell's folder: backbone_xS_loss_seedN."""
+        return f"{self.backbone_name}_x{self.scale}_{self.loss_name}_seed{self.seed}"
+
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change with any setting."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+    @property
+    def epochs_of_esu(self) -> int:
+        """Epochs before the UDL's second step, 0 for other losses."""
+        return self.loss.esu_epochs if isinstance(self.loss, UDLSettings) else 0
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Cell":
+        if self.recipe.init is None:
+            raise ValueError("recipe.init: missing; a cell leaves nothing to its preset")
+        size = self.recipe.size
+        if size is not None and size % self.scale:
+            raise ValueError(
+                f"recipe.size: expected a multiple of the scale {self.scale}, found {size}"
+            )
+        if size is not None and isinstance(self.loss, TLWSettings) and size < 32:
+            raise ValueError(f"recipe.size: the judge needs 32 hr pixels or more, found {size}")
+        return self
+
+
+def read_config(path: Path) -> Config:
+    """A config file as a `Config`; ValueError names the file, the key and what was expected."""
+    return Config.parse(_read(path), str(path))
+
+
+def read_cell(path: Path) -> Cell:
+    """A cell's resolved config (cell.json); ValueError names the file and the key."""
+    return Cell.parse(_read(path), str(path))
+
+
+def _read(path: Path) -> Any:
+    try:
+        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML, too
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML or JSON: {error}") from None
+
+
+def _require(known: dict[str, Any], found: Iterable[str], key: str) -> None:
+    for name in found:
+        if name not in known:
+            raise ValueError(f"{key}: {one_of(name, known)}")

@@ -1,0 +1,148 @@
+"""The losses' settings: what each can be set to, and the two complete readings of the method.
+
+No torch in here, see `tlw.config.schema`.
+"""
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+
+from tlw.config import lookup
+from tlw.config.schema import Arguments, Model
+from tlw.runtime.errors import one_of
+
+Init = Literal["normal", "authors-code", "pytorch"]
+Base = Literal["l1", "mse"]
+PresetName = Literal["paper", "authors-code"]
+Numerics = Literal["exact", "fast"]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class PixelSettings(Model):
+    """The unweighted loss, measured on [-1, 1]."""
+
+    kind: Literal["pixel"] = "pixel"
+    base: Base = Field(description="mean absolute or mean squared error")
+
+
+class TLWSettings(Model):
+    """Trainable loss weights. Where paper and authors' code differ, see `PRESETS`."""
+
+    kind: Literal["tlw"] = "tlw"
+    base: Base = Field(description="the pixel-wise loss that is weighted")
+    judge_net: Literal["vgg", "alex"] = Field(description="the trunk of the judge D")
+    calibrated: bool = Field(description="LPIPS' learned heads in D, or plain sums")
+    channels: Literal["rgb", "bgr"] = Field(description="the order in which D sees an image")
+    fixed_sum_over: Literal["image", "channel"] = Field(description="what one fixed sum spans")
+    k_start: PositiveFloat = Field(description="share k of the weights' maximum at epoch 0")
+    k_rise: float = Field(ge=0, description="how much k grows in the limit")
+    k_epochs: PositiveFloat = Field(description="epochs in which 1 - 1/e of that is reached")
+    samples: PositiveInt = Field(description="T, the weights drawn for the theta loss")
+    temperature: PositiveFloat = Field(description="of the relaxed Bernoulli distribution")
+    margin: float = Field(gt=0, lt=1, description="keeps probabilities from 0 and 1 by its half")
+    eps: PositiveFloat = Field(description="epsilon of the weight criterion (Eq. 4)")
+    eps_in_numerator: bool = Field(description="epsilon in the theta loss's numerator, too")
+    theta_loss: Literal["sum", "log-mean-exp"] = Field(description="Eq. 13, or the code's form")
+    mse_offset: PositiveFloat = Field(description="added to |x - sr| under the MSE's weights")
+    features: PositiveInt = Field(description="channels of the weighting network")
+    init: Init = Field(description="start of the weighting network")
+    learning_rate: PositiveFloat = Field(description="of the weighting network's Adam")
+    betas: tuple[Beta, Beta] = Field(description="of the weighting network's Adam")
+
+    @model_validator(mode="after")
+    def _k_stays_a_share(self) -> "TLWSettings":
+        if self.k_start + self.k_rise >= 1:
+            raise ValueError(
+                f"k_start + k_rise must stay below 1, found {self.k_start} + {self.k_rise}"
+            )
+        return self
+
+
+class UDLSettings(Model):
+    """Uncertainty-driven loss (Ning et al., NeurIPS 2021), on L1."""
+
+    kind: Literal["udl"] = "udl"
+    form: Literal["log", "direct"] = Field(
+        description="the variance head gives s = ln z per pixel and channel and errors are in "
+        "0..255 (UDL's own code), or u per pixel and errors in [-1, 1] (the TLW authors' code)"
+    )
+    frozen: bool = Field(description="Eq. 3 reads a frozen copy of the first step's network")
+    esu_epochs: PositiveInt = Field(description="epochs of the first step (Eq. 2)")
+
+
+class CustomSettings(Model):
+    """A loss of the user's: an nn.Module called with sr and hr in [0, 1], giving a scalar."""
+
+    kind: Literal["custom"] = "custom"
+    path: str = Field(description="its import path, package.module:Class")
+    arguments: Arguments = Field(default={}, description="keyword arguments")
+
+    @model_validator(mode="after")
+    def _can_be_found(self) -> "CustomSettings":
+        lookup.check(self.path, self.arguments, what=f"'{self.path}'")
+        return self
+
+
+LossSettings = PixelSettings | TLWSettings | UDLSettings | CustomSettings
+
+# Two complete readings of the method. What they share stands first.
+_TLW = {
+    **{"judge_net": "vgg", "channels": "bgr", "k_start": 0.3, "k_rise": 0.6, "samples": 3},
+    **{"temperature": 0.1, "margin": 0.001, "eps": 0.001, "features": 64},
+    **{"learning_rate": 1e-4, "betas": (0.5, 0.999)},
+}
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "init": "normal",
+        "tlw": {
+            **_TLW,
+            **{"calibrated": True, "fixed_sum_over": "image", "k_epochs": 200},
+            **{"eps_in_numerator": True, "theta_loss": "sum", "mse_offset": 0.1, "init": "normal"},
+        },
+        "udl": {"form": "log", "frozen": True, "esu_epochs": 10},
+    },
+    "authors-code": {
+        "init": "authors-code",
+        "tlw": {
+            **_TLW,
+            **{"calibrated": False, "fixed_sum_over": "channel", "k_epochs": 100},
+            **{"eps_in_numerator": False, "theta_loss": "log-mean-exp", "mse_offset": 0.2},
+            "init": "authors-code",
+        },
+        "udl": {"form": "direct", "frozen": False, "esu_epochs": 10},
+    },
+}
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "l1": {"kind": "pixel", "base": "l1"},
+    "mse": {"kind": "pixel", "base": "mse"},
+    "l1-tlw": {"kind": "tlw", "base": "l1"},
+    "mse-tlw": {"kind": "tlw", "base": "mse"},
+    "l1-udl": {"kind": "udl"},
+}
+
+
+def loss_settings(name: str, preset: PresetName = "paper", /, **changes: Any) -> LossSettings:
+    """The complete settings of a loss: a preset's, with some of them changed.
+
+    Args:
+        name: one of `LOSSES`, or any other name if `changes` say which `kind` it is.
+        preset: "paper" or "authors-code".
+        changes: settings that differ from the preset, as keywords.
+
+    Raises:
+        ValueError: for an unknown name, preset or setting, or one out of its range.
+    """
+    where = f"loss {name!r}"
+    if preset not in list(PRESETS):
+        raise ValueError(f"{where}: preset: {one_of(preset, PRESETS)}")
+    entry = {**LOSSES.get(name, {}), **changes}
+    kinds = {kind.model_fields["kind"].default: kind for kind in get_args(LossSettings)}
+    kind = entry.get("kind")
+    if kind is None:
+        raise ValueError(
+            f"{where}: {one_of(name, LOSSES)}; a loss of your own needs a kind ({', '.join(kinds)})"
+        )
+    if kind not in list(kinds):
+        raise ValueError(f"{where}: kind: {one_of(kind, kinds)}")
+    return kinds[kind].parse({**PRESETS[preset].get(kind, {}), **entry}, where)

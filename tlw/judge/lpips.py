@@ -1,0 +1,144 @@
+"""The judge D: LPIPS v0.1 on VGG16 or AlexNet features, with its calibrated heads or plain sums.
+
+Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018).
+Written from the definition, so that nothing of torchvision is needed; the `lpips` package is the
+oracle in the tests.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from tlw.config.settings import Numerics
+from tlw.imaging.ranges import swap_channels, to_signed
+from tlw.judge.frozen_conv import FrozenConvReLU
+from tlw.judge.layer_distance import layer_distance, unit_features
+from tlw.judge.weights import judge_weights
+from tlw.runtime.precision import HALF, twice, two_halves
+
+# What a trunk is made of: convolutions by their number in torchvision's `features` with (stride,
+# padding), "pool" between them, and "tap" where LPIPS reads the features, always after a ReLU.
+_TRUNKS = {
+    "vgg": [
+        *((0, 1, 1), (2, 1, 1), "tap", "pool"),
+        *((5, 1, 1), (7, 1, 1), "tap", "pool"),
+        *((10, 1, 1), (12, 1, 1), (14, 1, 1), "tap", "pool"),
+        *((17, 1, 1), (19, 1, 1), (21, 1, 1), "tap", "pool"),
+        *((24, 1, 1), (26, 1, 1), (28, 1, 1), "tap"),
+    ],
+    "alex": [
+        *((0, 4, 2), "tap", "pool"),
+        *((3, 1, 2), "tap", "pool"),
+        *((6, 1, 1), "tap", (8, 1, 1), "tap", (10, 1, 1), "tap"),
+    ],
+}
+_POOL_SIZE = {"vgg": 2, "alex": 3}  # the stride is 2 in both
+_SMALLEST = {"vgg": 16, "alex": 31}  # below this side a pooling layer has nothing left to pool
+
+
+class Judge(nn.Module):
+    """The perceptual distance D(x, hr) of Eq. 4, one number per image, 0 for equal images.
+
+    Args:
+        net: the trunk, "vgg" (VGG16) or "alex" (AlexNet).
+        calibrated: with LPIPS' learned heads; without them each layer's squared differences are
+            summed over channels unweighted, which is what the authors' code trains with.
+        channels: the order in which the trunk is given its input. It was trained on "rgb"; the
+            authors' code hands it "bgr", and so do the paper's LPIPS columns.
+        weights: the folder of the weights' files, see `tlw.judge.weights.judge_weights`; downloaded
+            into it when they are not there.
+        numerics: "exact" or "fast", see `tlw.runtime.precision`. Fast is for training: a fast
+            judge's ratios
+            of distances are right to a percent, its distances have a floor of some 1e-4.
+
+    The weights are frozen and no part of `state_dict`.
+    """
+
+    def __init__(
+        self,
+        net: Literal["vgg", "alex"] = "vgg",
+        *,
+        calibrated: bool = True,
+        channels: Literal["rgb", "bgr"] = "rgb",
+        weights: Path | None = None,
+        numerics: Numerics = "exact",
+    ) -> None:
+        super().__init__()
+        if net not in _TRUNKS:
+            raise ValueError(f"judge: net must be one of {sorted(_TRUNKS)}, found {net!r}")
+        if channels not in ("rgb", "bgr"):
+            raise ValueError(f"judge: channels must be 'rgb' or 'bgr', found {channels!r}")
+        self.net, self.calibrated, self.channels = net, calibrated, channels
+        self.numerics: Numerics = numerics
+        tensors = load_file(judge_weights(net, weights))
+        self.convs = nn.ModuleDict()
+        for index, stride, padding in (step for step in _TRUNKS[net] if isinstance(step, tuple)):
+            # copies: the file stays in memory as long as one of its tensors
+            weight, bias = (
+                tensors[f"features.{index}.{part}"].clone() for part in ("weight", "bias")
+            )
+            if numerics == "fast":
+                weight, bias = (twice(weight) if index == 0 else weight).to(HALF), bias.to(HALF)
+            # kernels and images in this layout take a sixth off the time on CPUs
+            weight = weight.contiguous(memory_format=torch.channels_last)
+            self.convs[str(index)] = FrozenConvReLU(weight, bias, stride=stride, padding=padding)
+        for layer in range(_TRUNKS[net].count("tap")):
+            head = tensors[f"heads.{layer}"].flatten().clone()
+            self._keep(f"head_{layer}", head if calibrated else torch.ones_like(head))
+        self._keep("shift", torch.tensor([-0.030, -0.088, -0.188]).view(1, 3, 1, 1))
+        self._keep("spread", torch.tensor([0.458, 0.448, 0.450]).view(1, 3, 1, 1))
+
+    def _keep(self, name: str, tensor: Tensor) -> None:
+        self.register_buffer(name, tensor, persistent=False)
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """The trunk's five feature maps.
+
+        Args:
+            images: (N, 3, H, W) RGB in [0, 1]; values outside are taken as they come, since sr
+                may overshoot while training.
+
+        Returns:
+            Five tensors (N, C_l, H_l, W_l), not below 0.
+
+        Raises:
+            ValueError: for another shape, or a side below 16 (vgg) or 31 (alex) pixels.
+        """
+        smallest = _SMALLEST[self.net]
+        if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < smallest:
+            raise ValueError(
+                f"judge {self.net}: expected images (N, 3, H, W) with sides of {smallest} pixels "
+                f"or more, found {tuple(images.shape)}"
+            )
+        x = to_signed(swap_channels(images) if self.channels == "bgr" else images)
+        x = ((x - self.shift) / self.spread).contiguous(memory_format=torch.channels_last)
+        if self.numerics == "fast":
+            x = two_halves(x)
+        taps = []
+        for step in _TRUNKS[self.net]:
+            if step == "tap":
+                taps.append(x)
+            elif step == "pool":
+                x = F.max_pool2d(x, _POOL_SIZE[self.net], 2)
+            else:
+                x = self.convs[str(step[0])](x)
+        return taps
+
+    def against(self, hr: Tensor) -> Callable[[Tensor], Tensor]:
+        """D(., hr) as a function of images, with hr's features computed once.
+
+        It takes as many images as hr has, or several times as many, to be compared with hr anew.
+        """
+        with torch.no_grad():
+            units = [unit_features(taps, self.head_0.dtype) for taps in self.features(hr)]
+        heads = [getattr(self, f"head_{layer}") for layer in range(len(units))]
+        return lambda images: sum(map(layer_distance, self.features(images), units, heads))
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """D(sr, hr): (N,). Both images (N, 3, H, W) in [0, 1]; gradients flow to sr only."""
+        return self.against(hr)(sr)

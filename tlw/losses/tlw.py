@@ -1,0 +1,240 @@
+"""Trainable loss weights: the criterion, the two losses, and the module that runs them.
+
+The functions are the paper's equations, on tensors in the networks' range [-1, 1]. `TLWLoss`
+puts them together into one step of Algorithm 1 for images in [0, 1]. `distance` is always
+D(., hr): a function from images (N, 3, H, W), or several times N, to one number an image.
+"""
+
+import copy
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import Tensor, nn
+
+from tlw.backbones.init import init_weights
+from tlw.config.settings import Base, Numerics, PresetName, TLWSettings, loss_settings
+from tlw.imaging.ranges import from_signed, to_signed
+from tlw.judge.lpips import Judge
+from tlw.losses.fixed_sum import relaxed_bernoulli
+from tlw.losses.weight_net import WeightNet
+from tlw.runtime.errors import one_of
+from tlw.training.parallel import drawn
+
+Distance = Callable[[Tensor], Tensor]
+
+
+def k_schedule(
+    epoch: float, *, start: float = 0.3, rise: float = 0.6, epochs: float = 200
+) -> float:
+    """k = rise (1 - exp(-epoch / epochs)) + start, section IV-A; in the authors' code over 100."""
+    return rise * (1 - math.exp(-epoch / epochs)) + start
+
+
+def mix(sr: Tensor, hr: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
+    """x_w and x_{1-w} of Eq. 4: sr with the share w of hr put in, and the other way round."""
+    return (1 - w) * sr + w * hr, w * sr + (1 - w) * hr
+
+
+def _distances(distance: Distance, x_w: Tensor, x_rest: Tensor) -> tuple[Tensor, Tensor]:
+    """D(x_w, hr) and D(x_{1-w}, hr), in one go."""
+    return distance(torch.cat([x_w, x_rest])).chunk(2)
+
+
+def weight_criterion(
+    distance: Distance,
+    sr: Tensor,
+    hr: Tensor,
+    w: Tensor,
+    *,
+    eps: float = 0.001,
+    eps_in_numerator: bool = True,
+) -> Tensor:
+    """WC (Eq. 4): how much nearer to hr the chosen pixels bring sr than the others do.
+
+    (D(x_{1-w}, hr) + eps) / (D(x_w, hr) + eps), (N,), above 1 for weights that choose well. The
+    authors' code leaves the numerator's eps out where it weights the theta loss.
+    """
+    d_w, d_rest = _distances(distance, *mix(sr, hr, w))
+    return (d_rest + eps * eps_in_numerator) / (d_w + eps)
+
+
+def phi_loss(
+    distance: Distance, sr: Tensor, hr: Tensor, w: Tensor, *, eps: float = 0.001
+) -> Tensor:
+    """The weighting network's loss, -log WC (Eqs. 8 and 9), mean over the batch.
+
+    Gradients flow to w only: sr is detached.
+    """
+    d_w, d_rest = _distances(distance, *mix(sr.detach(), hr, w))
+    return (torch.log(d_w + eps) - torch.log(d_rest + eps)).mean()
+
+
+def weighted_error(
+    sr: Tensor, hr: Tensor, w: Tensor, *, base: Base, mse_offset: float = 0.1
+) -> Tensor:
+    """mean ||w (hr - sr)|| of each image, (N,).
+
+    For "l1" the weights stand before |hr - sr|. For "mse" w / (|hr - sr| + mse_offset) stands
+    before the square, since a square is itself an error weighted by its size (section III-C); this
+    factor passes no gradient.
+    """
+    error = (hr - sr).abs()
+    if base == "mse":
+        w = w / (error.detach() + mse_offset)
+        error = error.square()
+    return (w * error).mean(dim=(1, 2, 3))
+
+
+def theta_loss(
+    errors: Sequence[Tensor], criteria: Sequence[Tensor], *, form: str = "sum"
+) -> Tensor:
+    """The super-resolution network's loss from T samples.
+
+    Args:
+        errors: T tensors (N,), the weighted errors e_t.
+        criteria: T tensors (N,), the weight criteria WC_t; no gradient flows through them.
+        form: "sum", sum_t WC_t e_t (Eqs. 11 and 13), or "log-mean-exp",
+            -log(sum_t WC_t exp(-e_t) / sum_t WC_t), as in the authors' code.
+
+    Returns:
+        A scalar, the mean over the batch.
+    """
+    e = torch.stack(list(errors))
+    wc = torch.stack(list(criteria)).detach()
+    if form == "sum":
+        return (wc * e).sum(dim=0).mean()
+    return -torch.log((wc * torch.exp(-e)).sum(dim=0) / wc.sum(dim=0)).mean()
+
+
+class TLWLoss(nn.Module):
+    """Trainable loss weights as a loss: one step of Algorithm 1 at each call.
+
+    In training mode a call first updates the weighting network (phi, one step of its own Adam),
+    then draws T new weights and returns the loss for the super-resolution network (theta), of
+    which the caller takes the backward pass and the step. In eval mode phi stays as it is. The
+    weighting network and its optimiser are saved with `state_dict`; the judge is not.
+
+        loss_fn = TLWLoss("l1")
+        for lr, hr in batches:
+            loss = loss_fn(net(lr), hr)
+            optimizer.zero_grad(); loss.backward(); optimizer.step()
+
+    Args:
+        base: "l1" or "mse".
+        preset: "paper" or "authors-code", see `tlw.config.settings.PRESETS`.
+        judge: D, any module with `against(hr)` as `tlw.judge.lpips.Judge` has it; built from the
+            settings if not given.
+        weights: folder of the judge's weights, see `tlw.judge.weights.judge_weights`.
+        numerics: "exact" or "fast", of weighting network and judge, see `tlw.runtime.precision`.
+        changes: settings that differ from the preset's, such as `samples=5`; see
+            `tlw.config.settings.TLWSettings` for all of them.
+
+    Attributes:
+        k: the share of the weights, set by `start_epoch`; a float, or a scalar tensor.
+        last: figures of the last call as detached scalars: phi_loss, weights_mean, criterion.
+
+    Raises:
+        ValueError: for an unknown setting.
+    """
+
+    def __init__(
+        self,
+        base: Base = "l1",
+        *,
+        preset: PresetName = "paper",
+        judge: nn.Module | None = None,
+        weights: Path | None = None,
+        numerics: Numerics = "exact",
+        **changes: object,
+    ) -> None:
+        super().__init__()
+        if numerics not in get_args(Numerics):
+            raise ValueError(f"numerics: {one_of(numerics, get_args(Numerics))}")
+        s = loss_settings(f"{base}-tlw", preset, **{"kind": "tlw", "base": base, **changes})
+        assert isinstance(s, TLWSettings)
+        self.settings = s
+        self.weight_net = WeightNet(features=s.features, over=s.fixed_sum_over, numerics=numerics)
+        init_weights(self.weight_net, s.init)
+        self.judge = judge or Judge(
+            s.judge_net,
+            calibrated=s.calibrated,
+            channels=s.channels,
+            weights=weights,
+            numerics=numerics,
+        )
+        self.judge.requires_grad_(False)
+        # Parameters that move to another device keep their identity, so the optimiser can be
+        # built here.
+        self.optimizer = torch.optim.Adam(
+            self.weight_net.parameters(), lr=s.learning_rate, betas=s.betas, fused=True
+        )
+        self.last: dict[str, Tensor] = {}
+        self.start_epoch(0)
+
+    def start_epoch(self, epoch: float) -> None:
+        """Sets k for an epoch, counted from 0."""
+        s = self.settings
+        self.k: float | Tensor = k_schedule(
+            epoch, start=s.k_start, rise=s.k_rise, epochs=s.k_epochs
+        )
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """The theta loss, a scalar; updates phi before, in training mode.
+
+        Args:
+            sr: (N, 3, H, W) RGB, about [0, 1], with the network's graph.
+            hr: (N, 3, H, W) RGB in [0, 1].
+        """
+        sr, hr = to_signed(sr), to_signed(hr)
+        against_hr = self.judge.against(from_signed(hr))
+
+        def distance(x: Tensor) -> Tensor:
+            return against_hr(from_signed(x))
+
+        if self.training:
+            self._update_phi(distance, sr.detach(), hr)
+        return self._theta_loss(distance, sr, hr)
+
+    def _sample(self, mean: Tensor) -> Tensor:
+        s = self.settings
+        # In the order of the shape, not of the memory: a seed has the same noise in any layout.
+        noise = drawn(torch.rand_like, mean.contiguous())
+        return relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
+
+    @torch.enable_grad()
+    def _update_phi(self, distance: Distance, sr: Tensor, hr: Tensor) -> None:
+        w = self._sample(self.weight_net(hr, sr, self.k))
+        loss = phi_loss(distance, sr, hr, w, eps=self.settings.eps)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.last["phi_loss"] = loss.detach()
+        self.last["weights_mean"] = w.detach().mean()
+
+    def _theta_loss(self, distance: Distance, sr: Tensor, hr: Tensor) -> Tensor:
+        s = self.settings
+        errors, criteria = [], []
+        with torch.no_grad():
+            mean = self.weight_net(hr, sr, self.k)
+        for _ in range(s.samples):
+            with torch.no_grad():
+                w = self._sample(mean)
+                criteria.append(
+                    weight_criterion(
+                        distance, sr, hr, w, eps=s.eps, eps_in_numerator=s.eps_in_numerator
+                    )
+                )
+            errors.append(weighted_error(sr, hr, w, base=s.base, mse_offset=s.mse_offset))
+        self.last["criterion"] = torch.stack(criteria).mean()
+        return theta_loss(errors, criteria, form=s.theta_loss)
+
+    def get_extra_state(self) -> dict:
+        """The optimiser's state, saved with `state_dict`."""
+        return self.optimizer.state_dict()
+
+    def set_extra_state(self, state: dict) -> None:
+        """Restores the optimiser's state, from a copy: Adam would go on with the same tensors."""
+        self.optimizer.load_state_dict(copy.deepcopy(state))

@@ -1,0 +1,58 @@
+"""The weighting network g_phi: which pixels of hr should count, given the present sr (Fig. 3)."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tlw.config.settings import Numerics
+from tlw.losses.fixed_sum import Over, fixed_sum
+from tlw.runtime.precision import HALF, twice, two_halves
+
+
+class WeightNet(nn.Module):
+    """Four convolutions, ReLU after the first three, sigmoid, FixedSum (section III-B).
+
+    Kernel sizes 7, 5, 3, 3 and a BatchNorm before each ReLU, on which the paper is silent, are the
+    authors' code's. BatchNorm works on the batch's own statistics in training mode.
+
+    Args:
+        features: channels of the hidden layers.
+        over: what one fixed sum is taken over, see `fixed_sum`.
+        numerics: "exact" or "fast", see `tlw.runtime.precision`.
+    """
+
+    def __init__(
+        self, *, features: int = 64, over: Over = "channel", numerics: Numerics = "exact"
+    ) -> None:
+        super().__init__()
+        self.over: Over = over
+        self.numerics: Numerics = numerics
+        layers: list[nn.Module] = []
+        for channels, kernel in ((6, 7), (features, 5), (features, 3)):
+            layers += [
+                nn.Conv2d(channels, features, kernel, padding=kernel // 2),
+                nn.BatchNorm2d(features),
+                nn.ReLU(inplace=True),
+            ]
+        layers += [nn.Conv2d(features, 3, 3, padding=1), nn.Sigmoid()]
+        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+
+    def forward(self, hr: Tensor, sr: Tensor, k: float | Tensor) -> Tensor:
+        """The mean of the weights' distribution: one probability per channel and pixel.
+
+        Args:
+            hr, sr: (N, 3, H, W) in the networks' range [-1, 1].
+            k: the mean of the result, in (0, 1); a float, or a scalar tensor.
+
+        Returns:
+            (N, 3, H, W), values in [0, 1].
+        """
+        x = torch.cat([hr, sr], dim=1).contiguous(memory_format=torch.channels_last)
+        if self.numerics == "exact":
+            return fixed_sum(self.layers(x), k, over=self.over)
+        first, *middle, sigmoid = self.layers
+        with torch.autocast(x.device.type, HALF):
+            x = F.conv2d(two_halves(x), twice(first.weight), first.bias, padding=first.padding)
+            for layer in middle:
+                x = layer(x)
+        return fixed_sum(sigmoid(x.float()), k, over=self.over)

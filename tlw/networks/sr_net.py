@@ -1,0 +1,141 @@
+"""A backbone behind the package's image convention, and its weights in a file that names them."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor, nn
+
+from tlw.backbones import build
+from tlw.config.config import Backbone, Cell, Imported
+from tlw.imaging.ranges import from_signed, swap_channels, to_signed
+from tlw.imaging.tiles import OVERLAP, TILE, in_tiles
+from tlw.runtime.files import written_aside
+
+# What a weights file says of its network, by the name of the one entry of its metadata.
+_KINDS = {"cell": Cell, "imported": Imported}
+
+
+class SRNet(nn.Module):
+    """A super-resolution network from images in [0, 1] RGB to images in [0, 1] RGB.
+
+    Args:
+        net: the backbone.
+        images: the range and channel order that it works in: "signed-rgb" is RGB in [-1, 1],
+            "signed-bgr" BGR in [-1, 1] (the authors' weights), "unit-rgb" RGB in [0, 1].
+    """
+
+    def __init__(self, net: nn.Module, images: str = "signed-rgb") -> None:
+        super().__init__()
+        self.net = net
+        self.signed = images.startswith("signed")
+        self.bgr = images.endswith("bgr")
+
+    def forward(self, lr: Tensor) -> Tensor:
+        """lr (N, 3, H, W) in [0, 1] to sr (N, 3, sH, sW), not clamped."""
+        return self._outwards(self.net(self._inwards(lr)))
+
+    def features(self, lr: Tensor) -> Tensor:
+        """The backbone's features of lr in [0, 1], see `tlw.backbones`."""
+        return self.net.features(self._inwards(lr))
+
+    def reconstruct(self, features: Tensor, lr: Tensor) -> Tensor:
+        """sr from the features; `reconstruct(features(lr), lr)` is `forward(lr)`."""
+        return self._outwards(self.net.reconstruct(features, self._inwards(lr)))
+
+    @property
+    def num_features(self) -> int:
+        """Channels of the features; AttributeError for a backbone that offers none."""
+        self.net.features, self.net.reconstruct  # noqa: B018  both go with it
+        return self.net.num_features
+
+    @property
+    def window(self) -> int:
+        """Side of the backbone's windows in lr pixels, where it works on windows; else 1."""
+        return getattr(self.net, "window", 1)
+
+    def _inwards(self, images: Tensor) -> Tensor:
+        images = swap_channels(images) if self.bgr else images
+        return to_signed(images) if self.signed else images
+
+    def _outwards(self, images: Tensor) -> Tensor:
+        images = from_signed(images) if self.signed else images
+        return swap_channels(images) if self.bgr else images
+
+
+def build_network(backbone: Backbone, scale: int) -> SRNet:
+    """The network of a config entry, start weights as the backbone draws them."""
+    return SRNet(build(backbone.path, scale=scale, **backbone.arguments), backbone.images)
+
+
+def save_network(path: Path, net: SRNet, cell: Cell | Imported) -> None:
+    """Writes a network's weights as safetensors, with the cell, or the import, that they are of."""
+    state = {  # cloned, since safetensors takes neither shared nor strided memory
+        key: value.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for key, value in net.net.state_dict().items()
+    }
+    [kind] = [name for name, model in _KINDS.items() if isinstance(cell, model)]
+    # A second entry would come in an order that changes from process to process.
+    content = save(state, metadata={kind: cell.model_dump_json()})
+    with written_aside(path) as aside:
+        aside.write_bytes(content)
+
+
+def load_network(path: Path) -> tuple[SRNet, Cell | Imported]:
+    """A network in eval mode from a file of `save_network`, with its cell, or its import.
+
+    Raises:
+        ValueError: for a file that is no such file, is damaged, or does not fit its backbone.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path}: cannot be read as weights of a cell: {error}") from None
+    kind = next((name for name in _KINDS if name in metadata), None)
+    if kind is None:
+        raise ValueError(
+            f"{path}: no weights of a cell: the file does not name its cell; a checkpoint of the "
+            "TLW authors is made into such a file by `tlw import`"
+        )
+    try:
+        content = json.loads(metadata[kind])
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}: the {kind} in it is no JSON: {error}") from None
+    cell = _KINDS[kind].parse(content, str(path))
+    net = build_network(cell.backbone, cell.scale)
+    try:
+        net.net.load_state_dict(state)
+    except RuntimeError as error:
+        raise ValueError(f"{path}: does not fit {cell.backbone.path}: {error}") from None
+    return net.eval(), cell
+
+
+@torch.inference_mode()
+def super_resolve(net: SRNet, lr: Tensor, *, tile: int = TILE, overlap: int = OVERLAP) -> Tensor:
+    """sr (3, sH, sW) of one lr image (3, H, W), computed on the device of the network's weights.
+
+    An image of more than tile x tile pixels goes through the network in tiles, see
+    `tlw.imaging.tiles`; a `tile` of 0 never cuts. sr is where lr is, so that a GPU need not hold
+    all of a large one.
+
+    Raises:
+        ValueError: for tiles of which nothing would be left between their overlaps, or when a
+            GPU's memory does not do.
+    """
+    device = next(net.parameters()).device
+
+    def upscale(part: Tensor) -> Tensor:
+        try:
+            return net(part[None].to(device))[0].to(lr.device)
+        except torch.OutOfMemoryError:
+            height, width = part.shape[1:]
+            raise ValueError(
+                f"{height} x {width} lr pixels at once are too much for the memory of {device}; "
+                f"take smaller tiles than {tile or 'the whole image'}"
+            ) from None
+
+    return in_tiles(upscale, lr, tile=tile, overlap=overlap, window=net.window)
