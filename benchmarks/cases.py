@@ -1,4 +1,4 @@
-"""What is measured: cells of the paper's size, their batches, and the numerics that there are."""
+"""What is measured: cells of the paper's size, their batches, and the precision that there are."""
 
 import argparse
 from pathlib import Path
@@ -39,22 +39,22 @@ def size_of(options: argparse.Namespace) -> int:
     return options.size or (96 if options.quick else 336)
 
 
-def numerics() -> list[str]:
-    """The values that a recipe's `numerics` can have, "exact" first."""
-    field = Recipe.model_fields.get("numerics")
-    return ["exact"] if field is None else sorted(get_args(field.annotation))
+def precision() -> list[str]:
+    """The values that a recipe's `precision` can have, "float32" first."""
+    field = Recipe.model_fields.get("precision")
+    return ["float32"] if field is None else sorted(get_args(field.annotation))
 
 
 def cell(
-    backbone: str, scale: int, loss: str, *, preset: str = "paper", numerics: str = "exact",
+    backbone: str, scale: int, loss: str, *, preset: str = "paper", precision: str = "float32",
     size: int | None = None,
 ) -> Cell:  # fmt: skip
     """A cell of the paper's size; with a `size` it trains on crops, else on whole images."""
     recipe = {"sampling": "whole", "epochs": 1}
     if size is not None:
         recipe = {"sampling": "crops", "size": size, "steps_per_epoch": 1000, "epochs": 1}
-    if "numerics" in Recipe.model_fields:
-        recipe["numerics"] = numerics
+    if "precision" in Recipe.model_fields:
+        recipe["precision"] = precision
     grid = {"title": "Benchmark", "train": ["photographs"], "recipe": "one", "preset": preset}
     config = {
         "results": "results/benchmarks",

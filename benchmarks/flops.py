@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Callable
 
 import torch
-from cases import add_losses, add_options, batch, cell, numerics, on, size_of
+from cases import add_losses, add_options, batch, cell, on, precision, size_of
 from common import FORMATS, convolutions, interleave, parser, print_table, start
 from plain import PlainTraining
 from torch.utils.flop_counter import FlopCounterMode
@@ -45,8 +45,8 @@ def rows_of(options: argparse.Namespace, backbone: str, scale: int, peak: dict) 
     lr, hr = on(options.device, *batch(size_of(options), scale))
     steps, forward = {}, 0
     for loss in options.losses:
-        for kind in numerics():
-            ours = cell(backbone, scale, loss, preset=options.preset, numerics=kind)
+        for kind in precision():
+            ours = cell(backbone, scale, loss, preset=options.preset, precision=kind)
             run = Run(ours, options.device, options.judge_folder)
             steps[f"{loss}, {kind}"] = lambda run=run: run.step(lr, hr)
             forward = forward or flops(lambda run=run: run.net(lr))

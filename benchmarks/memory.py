@@ -13,7 +13,7 @@ import subprocess
 import sys
 
 import torch
-from cases import add_losses, add_options, batch, cell, numerics, on, size_of
+from cases import add_losses, add_options, batch, cell, on, precision, size_of
 from common import parser, print_table, start
 from plain import PlainTraining
 
@@ -33,10 +33,10 @@ SMALL_TILE = 128
 def train(asked: dict, device: torch.device) -> None:
     """Takes two steps, the second with all of Adam's state there."""
     plain = asked["contender"] == PLAIN
-    if asked["contender"] == "fast":  # as `tlw train` does
+    if asked["contender"] == "bf16-mixed":  # as `tlw train` does
         put_large_blocks_apart()
     ours = cell(asked["backbone"], asked["scale"], asked["loss"], preset=asked["preset"],
-                numerics="exact" if plain else asked["contender"])  # fmt: skip
+                precision="float32" if plain else asked["contender"])  # fmt: skip
     training = (PlainTraining if plain else Run)(ours, device, asked["judge_folder"])
     lr, hr = on(device, *batch(asked["size"], asked["scale"]))
     for _ in range(2):
@@ -82,7 +82,7 @@ def report_training(options: argparse.Namespace) -> None:
             for loss in options.losses:
                 case = {"backbone": backbone, "scale": scale, "loss": loss, "size": size}
                 peaks = {name: in_a_process(options, contender=name, **case)
-                         for name in (*numerics(), PLAIN)}  # fmt: skip
+                         for name in (*precision(), PLAIN)}  # fmt: skip
                 rows += [
                     [f"{backbone} x{scale}", f"{loss}, {name}", f"{each:.0f}",
                      f"{each / peaks[PLAIN]:.2f}"]

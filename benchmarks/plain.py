@@ -3,7 +3,7 @@
 Float32 and NCHW throughout. Every call of the judge sends both of its images through VGG, so a
 weighted step makes 16 passes where 9 do, and 18 with the LPIPS that is computed only to be printed;
 sr is computed once for phi's step and once more for theta's. The mathematics is the package's: for
-the same weights and the same noise both give the same loss, which `tests/test_benchmarks.py` and
+the same weights and the same noise both give the same loss, which `tests/benchmarks/test_benchmarks.py` and
 `step.py` check.
 """
 

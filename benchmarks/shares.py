@@ -13,7 +13,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import torch
-from cases import add_losses, add_options, cell, numerics, on, photograph, size_of
+from cases import add_losses, add_options, cell, on, photograph, precision, size_of
 from common import parser, print_table, start, synchronize
 from torch import Tensor, nn
 
@@ -160,8 +160,8 @@ def main() -> None:
             for backbone in options.backbones:
                 columns = {}
                 for loss in options.losses:
-                    for kind in numerics():
-                        ours = cell(backbone, scale, loss, preset=options.preset, numerics=kind,
+                    for kind in precision():
+                        ours = cell(backbone, scale, loss, preset=options.preset, precision=kind,
                                     size=size)  # fmt: skip
                         run = Run(ours, options.device, options.judge_folder)
                         batches = Batches([pairs], ours.recipe, seed=0)

@@ -14,7 +14,7 @@ from math import isnan, nan
 
 import torch
 from basicsr_like import NETWORKS, BasicTraining
-from cases import add_losses, add_options, batch, cell, numerics, on, size_of
+from cases import add_losses, add_options, batch, cell, on, precision, size_of
 from common import (
     RATIO_HEADER,
     Comparison,
@@ -37,8 +37,8 @@ PROBES = "convolution, bf16", "convolution, float32"
 def twins(
     options: argparse.Namespace, backbone: str, scale: int, loss: str, kind: str
 ) -> tuple[Run, PlainTraining]:
-    """Our run of a cell in some numerics, and the plain reading of it, with the same weights."""
-    ours = cell(backbone, scale, loss, preset=options.preset, numerics=kind)
+    """Our run of a cell in some precision, and the plain reading of it, with the same weights."""
+    ours = cell(backbone, scale, loss, preset=options.preset, precision=kind)
     run = Run(ours, options.device, options.judge_folder)
     plain = PlainTraining(
         ours, options.device, options.judge_folder, prints_lpips=not options.without_lpips
@@ -65,17 +65,17 @@ def contenders_of(
     options: argparse.Namespace, backbone: str, scale: int, loss: str, lr: Tensor, hr: Tensor
 ) -> Iterator[tuple[str, Callable[[], object], float]]:
     """Name, step and deviation from the plain reading (nan: not asked), of all that is timed."""
-    for kind in numerics():
+    for kind in precision():
         run, plain = twins(options, backbone, scale, loss, kind)
         found = deviation(run, plain, lr, hr)
-        if kind == "exact":
+        if kind == "float32":
             if not found <= TOLERANCE:
                 raise SystemExit(f"{backbone} x{scale} {loss}: differs from the plain reading by "
                                  f"{found:.2g}, more than {TOLERANCE:g}: not compared")  # fmt: skip
             yield f"{loss}, plain reading", lambda plain=plain: plain.step(lr, hr), nan
         yield f"{loss}, {kind}", lambda run=run: run.step(lr, hr), found
         if options.device.type == "cuda":
-            ours = cell(backbone, scale, loss, preset=options.preset, numerics=kind)
+            ours = cell(backbone, scale, loss, preset=options.preset, precision=kind)
             replayed = Run(ours, options.device, options.judge_folder, cuda_graphs=True)
             yield f"{loss}, {kind}, replayed", lambda run=replayed: run.step(lr, hr), nan
     if loss == "l1" and backbone in NETWORKS:
@@ -85,7 +85,7 @@ def contenders_of(
 
 def comparisons(names: list[str]) -> Iterator[Comparison]:
     """Ours with each baseline of its loss; and a weighted step with a plain one."""
-    for kind in numerics():
+    for kind in precision():
         for loss in ("l1-tlw", "l1"):
             ours = [name for name in names if name.startswith(f"{loss}, {kind}")]
             baselines = [f"{loss}, plain reading", f"{loss}, as in BasicSR"]

@@ -20,7 +20,7 @@ RECORD = {
     "steps": 39100,
     "training_seconds": 37021.4,
     "device": "CPU, 2 threads, Some Processor",
-    "numerics": "exact",
+    "precision": "float32",
     "pairs": {"T91": "a" * 64},
     "commit": "1d65c229ad55",
     "versions": {"python": "3.11.7", "torch": "2.13.0"},

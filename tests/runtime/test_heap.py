@@ -43,13 +43,13 @@ def test_memory_of_large_tensors_goes_back_to_the_system(monkeypatch):
     assert held > 180 and left > 180
 
 
-@pytest.mark.parametrize(("numerics", "found"), [("fast", "1"), ("exact", "None")])
+@pytest.mark.parametrize(("precision", "found"), [("bf16-mixed", "1"), ("float32", "None")])
 def test_the_command_does_so_where_it_trains_in_fast_numerics(
-    tmp_path, pairs, monkeypatch, numerics, found
+    tmp_path, pairs, monkeypatch, precision, found
 ):
     monkeypatch.delenv("THP_MEM_ALLOC_ENABLE", raising=False)
     told = {"path": "toys:Telling", "arguments": {"variable": "THP_MEM_ALLOC_ENABLE"}}
-    cell = toy_cell(backbone=told, recipe=CROPS | {"numerics": numerics})
+    cell = toy_cell(backbone=told, recipe=CROPS | {"precision": precision})
     write_cell(cell, tmp_path)
     done = run(tlw_train(tmp_path, pairs))
     assert done.returncode == 1 and f"THP_MEM_ALLOC_ENABLE is {found}" in done.stderr

@@ -1,4 +1,4 @@
-"""Fast numerics beside exact ones, part by part; benchmarks/numerics.py does it on many pairs."""
+"""Fast precision beside exact ones, part by part; benchmarks/precision.py does it on many pairs."""
 
 import pytest
 import torch
@@ -56,8 +56,8 @@ def test_a_fast_judge_s_ratios_are_right_to_a_percent(images, calibrated, remain
     w = (torch.rand_like(hr, generator=None) < 0.6).float()
     x_w, x_rest = (1 - w) * sr + w * hr, w * sr + (1 - w) * hr
     criteria = []
-    for numerics in ("exact", "fast"):
-        distance = Judge("vgg", calibrated=calibrated, numerics=numerics).against(hr)
+    for precision in ("float32", "bf16-mixed"):
+        distance = Judge("vgg", calibrated=calibrated, precision=precision).against(hr)
         criteria.append((distance(x_rest) + 1e-3) / (distance(x_w) + 1e-3))
     exact, fast = criteria
     assert fast != exact and fast.item() == pytest.approx(exact.item(), rel=0.01)
@@ -66,7 +66,7 @@ def test_a_fast_judge_s_ratios_are_right_to_a_percent(images, calibrated, remain
 def test_a_fast_judge_takes_and_gives_float32(images):
     sr, hr = images
     sr = sr.clone().requires_grad_()
-    distance = Judge("alex", numerics="fast").against(hr)(sr)
+    distance = Judge("alex", precision="bf16-mixed").against(hr)(sr)
     distance.sum().backward()
     assert distance.dtype == sr.grad.dtype == torch.float32 and sr.grad.isfinite().all()
 
@@ -74,7 +74,7 @@ def test_a_fast_judge_takes_and_gives_float32(images):
 def test_a_fast_weighting_network_keeps_the_share_and_float32_parameters(images):
     sr, hr = images
     torch.manual_seed(0)
-    exact, fast = WeightNet(), WeightNet(numerics="fast")
+    exact, fast = WeightNet(), WeightNet(precision="bf16-mixed")
     fast.load_state_dict(exact.state_dict())
     one, other = (net(hr * 2 - 1, sr * 2 - 1, 0.5) for net in (exact, fast))
     assert other.dtype == torch.float32
@@ -87,19 +87,19 @@ def test_a_fast_weighting_network_keeps_the_share_and_float32_parameters(images)
 def test_fast_and_exact_losses_go_the_same_way(images):
     sr, hr = images
     results = {}
-    for numerics in ("exact", "fast"):
+    for precision in ("float32", "bf16-mixed"):
         torch.manual_seed(0)
-        loss_fn = TLWLoss("l1", numerics=numerics)
+        loss_fn = TLWLoss("l1", precision=precision)
         torch.manual_seed(1)
         output = sr.clone().requires_grad_()
         loss = loss_fn(output, hr)
         loss.backward()
-        results[numerics] = loss.item(), output.grad.flatten(), loss_fn.last["phi_loss"].item()
+        results[precision] = loss.item(), output.grad.flatten(), loss_fn.last["phi_loss"].item()
     (loss, gradient, phi), (other, other_gradient, other_phi) = results.values()
     assert other == pytest.approx(loss, rel=0.02) and other_phi == pytest.approx(phi, abs=0.02)
     assert F.cosine_similarity(gradient, other_gradient, dim=0) > 0.99
 
 
 def test_unknown_numerics_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"numerics: .*exact, fast"):
-        TLWLoss("l1", numerics="fats")
+    with pytest.raises(ValueError, match=r"precision: .*exact, fast"):
+        TLWLoss("l1", precision="fats")

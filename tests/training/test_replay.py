@@ -83,26 +83,28 @@ def steps(run: Run) -> list[dict[str, float]]:
     return [{key: float(figure) for key, figure in figures.items()} for figures in found]
 
 
-def small_cell(backbone: dict, loss: str, numerics: str) -> Cell:
+def small_cell(backbone: dict, loss: str, precision: str) -> Cell:
     changes = {"judge_net": "alex"} if loss.endswith("tlw") else {"esu_epochs": 1}
     changes = {} if loss == "l1" else {loss: changes}
-    return toy_cell(loss, backbone=backbone, recipe=CROPS | {"numerics": numerics}, changes=changes)
+    return toy_cell(
+        loss, backbone=backbone, recipe=CROPS | {"precision": precision}, changes=changes
+    )
 
 
 each_kind = pytest.mark.parametrize(
-    ("backbone", "loss", "numerics"),
+    ("backbone", "loss", "precision"),
     [
-        (SMALL_VDSR, "l1", "exact"),
-        (SMALL_EDSR, "l1-udl", "fast"),
-        (SMALL_RCAN, "l1-tlw", "fast"),
-        (SMALL_HAT, "mse-tlw", "exact"),
+        (SMALL_VDSR, "l1", "float32"),
+        (SMALL_EDSR, "l1-udl", "bf16-mixed"),
+        (SMALL_RCAN, "l1-tlw", "bf16-mixed"),
+        (SMALL_HAT, "mse-tlw", "float32"),
     ],
 )
 
 
 @each_kind
-def test_replayed_steps_are_those_taken_one_by_one_bit_by_bit(backbone, loss, numerics):
-    cell = small_cell(backbone, loss, numerics)
+def test_replayed_steps_are_those_taken_one_by_one_bit_by_bit(backbone, loss, precision):
+    cell = small_cell(backbone, loss, precision)
     plain, replayed = Run(cell, CPU), Run(cell, CPU)
     replayed.replayed = Replayed(replayed._take, Tape())
     assert steps(replayed) == steps(plain)
@@ -120,7 +122,7 @@ def test_replayed_steps_are_those_taken_one_by_one_bit_by_bit(backbone, loss, nu
 @pytest.mark.parametrize(("loss", "taken"), [("l1", 2 * 2), ("l1-tlw", 2 * 2), ("l1-udl", 3 * 3)])
 def test_a_size_s_first_step_is_taken_the_second_recorded_and_none_after_it(loss, taken):
     """Of three epochs with three images of one size and one of another; UDL begins anew in each."""
-    run = Run(small_cell(SMALL_VDSR, loss, "exact"), CPU)
+    run = Run(small_cell(SMALL_VDSR, loss, "float32"), CPU)
     calls = []
     run.replayed = Replayed(lambda *images: calls.append(images) or run._take(*images), Tape())
     steps(run)
@@ -146,8 +148,8 @@ def test_on_a_cpu_cuda_graphs_change_nothing_and_the_record_says_so(tmp_path, pa
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @each_kind
-def test_a_gpu_s_replayed_steps_are_those_taken_one_by_one(backbone, loss, numerics):
-    cell, device = small_cell(backbone, loss, numerics), torch.device("cuda")
+def test_a_gpu_s_replayed_steps_are_those_taken_one_by_one(backbone, loss, precision):
+    cell, device = small_cell(backbone, loss, precision), torch.device("cuda")
     plain, replayed = Run(cell, device), Run(cell, device, cuda_graphs=True)
     for one, other in zip(steps(plain), steps(replayed), strict=True):
         assert other == pytest.approx(one, rel=1e-2)  # sums on a GPU come in any order

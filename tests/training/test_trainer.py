@@ -50,7 +50,7 @@ def test_a_finished_training_leaves_weights_curve_board_and_record(tmp_path, pai
     }
     record = json.loads((folder / "record.json").read_text())
     assert record["cell"] == "toy_x2_mse_seed0" and record["digest"] == cell.digest
-    assert record["steps"] == 6 and record["numerics"] == "exact"
+    assert record["steps"] == 6 and record["precision"] == "float32"
     assert record["pairs"] == {"toy": Pairs(pairs).digest()}
     net, saved_cell = load_network(folder / "weights.safetensors")
     assert saved_cell == cell
@@ -63,7 +63,7 @@ def test_a_finished_training_leaves_weights_curve_board_and_record(tmp_path, pai
     [
         ({"sampling": "whole", "epochs": 3}, 6),
         ({"sampling": "tiles", "size": 28, "batch": 4, "epochs": 2, "augment": True}, 6),
-        (CROPS | {"batch": 3, "augment": True, "numerics": "fast"}, 6),
+        (CROPS | {"batch": 3, "augment": True, "precision": "bf16-mixed"}, 6),
     ],
 )
 @pytest.mark.parametrize("loss", ["l1", "l1-udl"])
@@ -80,14 +80,14 @@ def test_every_recipe_trains(tmp_path, pairs, recipe, steps, loss):
 @pytest.mark.parametrize("backbone", [SMALL_VDSR, SMALL_EDSR, SMALL_HAT])
 def test_fast_goes_near_exact_and_its_weights_stay_float32(tmp_path, pairs, backbone):
     curves = {}
-    for numerics in ("exact", "fast"):
-        cell = toy_cell(backbone=backbone, recipe=CROPS | {"numerics": numerics})
-        folder = train_here(cell, pairs, tmp_path / numerics)
-        curves[numerics] = [float(row["loss"]) for row in curve(folder / "training.csv")]
+    for precision in ("float32", "bf16-mixed"):
+        cell = toy_cell(backbone=backbone, recipe=CROPS | {"precision": precision})
+        folder = train_here(cell, pairs, tmp_path / precision)
+        curves[precision] = [float(row["loss"]) for row in curve(folder / "training.csv")]
         for value in load_network(folder / "weights.safetensors")[0].parameters():
             assert value.dtype == torch.float32 and value.isfinite().all()
-    assert curves["fast"] != curves["exact"]
-    assert curves["fast"] == pytest.approx(curves["exact"], rel=0.05)
+    assert curves["bf16-mixed"] != curves["float32"]
+    assert curves["bf16-mixed"] == pytest.approx(curves["float32"], rel=0.05)
 
 
 def test_training_beats_bicubic_on_the_photograph_that_it_sees(tmp_path):

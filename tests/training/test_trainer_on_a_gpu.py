@@ -53,11 +53,11 @@ class Asked(TorchDispatchMode):
         return func(*args, **kwargs or {})
 
 
-@pytest.mark.parametrize("numerics", ["exact", "fast"])
+@pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
 @pytest.mark.parametrize("loss", ["l1", "l1-udl", "l1-tlw", "mse-tlw"])
 @pytest.mark.parametrize("backbone", [SMALL_VDSR, SMALL_EDSR, SMALL_RCAN, SMALL_HAT])
-def test_no_value_is_asked_for_within_a_step(backbone, loss, numerics):
-    cell = toy_cell(loss, backbone=backbone, recipe=CROPS | {"numerics": numerics})
+def test_no_value_is_asked_for_within_a_step(backbone, loss, precision):
+    cell = toy_cell(loss, backbone=backbone, recipe=CROPS | {"precision": precision})
     run = Run(cell, torch.device("cpu"))
     lr, hr = torch.rand(2, 3, 16, 16), torch.rand(2, 3, 32, 32)
     run.start_epoch(0)
@@ -101,10 +101,10 @@ def test_no_step_on_a_gpu_mixes_devices_or_asks_for_a_value(pretended_gpu, backb
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-@pytest.mark.parametrize("numerics", ["exact", "fast"])
+@pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
 @pytest.mark.parametrize("loss", ["l1", "l1-tlw", "mse-tlw", "l1-udl"])
-def test_a_gpu_trains_and_resumes(tmp_path, pairs, monkeypatch, loss, numerics):
-    cell = fragile_cell(loss, recipe=THREE_EPOCHS | {"numerics": numerics})
+def test_a_gpu_trains_and_resumes(tmp_path, pairs, monkeypatch, loss, precision):
+    cell = fragile_cell(loss, recipe=THREE_EPOCHS | {"precision": precision})
     train(cell, [pairs], tmp_path / "whole", device="cuda")
     monkeypatch.setenv("TOYS_SIGNAL", "SIGTERM@3")
     with pytest.raises(SystemExit):

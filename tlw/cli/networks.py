@@ -49,7 +49,7 @@ def train(
 
     settings = read_cell(cell)  # before torch is imported
     settings.recipe.check_processes(gpus)
-    if settings.recipe.numerics == "fast":
+    if settings.recipe.precision == "bf16-mixed":
         heap.put_large_blocks_apart()
     with claimed(device, gpus, cells_per_gpu) as locks:
         if gpus > 1 and launch.processes() == 1:

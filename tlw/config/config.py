@@ -30,7 +30,7 @@ from tlw.config.settings import (
     Beta,
     Init,
     LossSettings,
-    Numerics,
+    Precision,
     PresetName,
     TLWSettings,
     UDLSettings,
@@ -82,8 +82,9 @@ class Recipe(Model):
     steps_per_epoch: PositiveInt | None = Field(default=None, description="for crops only")
     learning_rate: PositiveFloat = Field(default=1e-4, description="Adam's")
     betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
-    numerics: Numerics = Field(
-        default="exact", description="exact: float32; fast: convolutions in bfloat16"
+    precision: Precision = Field(
+        default="float32",
+        description="bf16-mixed: convolutions in bfloat16, where the device has it",
     )
     init: Init | None = Field(default=None, description="start weights; the preset's if not given")
 

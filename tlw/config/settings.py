@@ -14,7 +14,7 @@ from tlw.runtime.errors import one_of
 Init = Literal["normal", "authors-code", "pytorch"]
 Base = Literal["l1", "mse"]
 PresetName = Literal["paper", "authors-code"]
-Numerics = Literal["exact", "fast"]
+Precision = Literal["float32", "bf16-mixed"]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tlw.config.settings import Numerics
+from tlw.config.settings import Precision
 from tlw.imaging.ranges import swap_channels, to_signed
 from tlw.judge.frozen_conv import FrozenConvReLU
 from tlw.judge.layer_distance import layer_distance, unit_features
@@ -52,7 +52,8 @@ class Judge(nn.Module):
             authors' code hands it "bgr", and so do the paper's LPIPS columns.
         weights: the folder of the weights' files, see `tlw.judge.weights.judge_weights`; downloaded
             into it when they are not there.
-        numerics: "exact" or "fast", see `tlw.runtime.precision`. Fast is for training: a fast
+        precision: "float32" or "bf16-mixed", see `tlw.runtime.precision`. Fast is for training: a
+            fast
             judge's ratios
             of distances are right to a percent, its distances have a floor of some 1e-4.
 
@@ -66,7 +67,7 @@ class Judge(nn.Module):
         calibrated: bool = True,
         channels: Literal["rgb", "bgr"] = "rgb",
         weights: Path | None = None,
-        numerics: Numerics = "exact",
+        precision: Precision = "float32",
     ) -> None:
         super().__init__()
         if net not in _TRUNKS:
@@ -74,7 +75,7 @@ class Judge(nn.Module):
         if channels not in ("rgb", "bgr"):
             raise ValueError(f"judge: channels must be 'rgb' or 'bgr', found {channels!r}")
         self.net, self.calibrated, self.channels = net, calibrated, channels
-        self.numerics: Numerics = numerics
+        self.precision: Precision = precision
         tensors = load_file(judge_weights(net, weights))
         self.convs = nn.ModuleDict()
         for index, stride, padding in (step for step in _TRUNKS[net] if isinstance(step, tuple)):
@@ -82,7 +83,7 @@ class Judge(nn.Module):
             weight, bias = (
                 tensors[f"features.{index}.{part}"].clone() for part in ("weight", "bias")
             )
-            if numerics == "fast":
+            if precision == "bf16-mixed":
                 weight, bias = (twice(weight) if index == 0 else weight).to(HALF), bias.to(HALF)
             # kernels and images in this layout take a sixth off the time on CPUs
             weight = weight.contiguous(memory_format=torch.channels_last)
@@ -117,7 +118,7 @@ class Judge(nn.Module):
             )
         x = to_signed(swap_channels(images) if self.channels == "bgr" else images)
         x = ((x - self.shift) / self.spread).contiguous(memory_format=torch.channels_last)
-        if self.numerics == "fast":
+        if self.precision == "bf16-mixed":
             x = two_halves(x)
         taps = []
         for step in _TRUNKS[self.net]:

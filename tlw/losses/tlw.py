@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tlw.backbones.init import init_weights
-from tlw.config.settings import Base, Numerics, PresetName, TLWSettings, loss_settings
+from tlw.config.settings import Base, Precision, PresetName, TLWSettings, loss_settings
 from tlw.imaging.ranges import from_signed, to_signed
 from tlw.judge.lpips import Judge
 from tlw.losses.fixed_sum import relaxed_bernoulli
@@ -128,7 +128,8 @@ class TLWLoss(nn.Module):
         judge: D, any module with `against(hr)` as `tlw.judge.lpips.Judge` has it; built from the
             settings if not given.
         weights: folder of the judge's weights, see `tlw.judge.weights.judge_weights`.
-        numerics: "exact" or "fast", of weighting network and judge, see `tlw.runtime.precision`.
+        precision: "float32" or "bf16-mixed", of weighting network and judge, see
+            `tlw.runtime.precision`.
         changes: settings that differ from the preset's, such as `samples=5`; see
             `tlw.config.settings.TLWSettings` for all of them.
 
@@ -147,23 +148,23 @@ class TLWLoss(nn.Module):
         preset: PresetName = "paper",
         judge: nn.Module | None = None,
         weights: Path | None = None,
-        numerics: Numerics = "exact",
+        precision: Precision = "float32",
         **changes: object,
     ) -> None:
         super().__init__()
-        if numerics not in get_args(Numerics):
-            raise ValueError(f"numerics: {one_of(numerics, get_args(Numerics))}")
+        if precision not in get_args(Precision):
+            raise ValueError(f"precision: {one_of(precision, get_args(Precision))}")
         s = loss_settings(f"{base}-tlw", preset, **{"kind": "tlw", "base": base, **changes})
         assert isinstance(s, TLWSettings)
         self.settings = s
-        self.weight_net = WeightNet(features=s.features, over=s.fixed_sum_over, numerics=numerics)
+        self.weight_net = WeightNet(features=s.features, over=s.fixed_sum_over, precision=precision)
         init_weights(self.weight_net, s.init)
         self.judge = judge or Judge(
             s.judge_net,
             calibrated=s.calibrated,
             channels=s.channels,
             weights=weights,
-            numerics=numerics,
+            precision=precision,
         )
         self.judge.requires_grad_(False)
         # Parameters that move to another device keep their identity, so the optimiser can be

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlw.config.settings import Numerics
+from tlw.config.settings import Precision
 from tlw.losses.fixed_sum import Over, fixed_sum
 from tlw.runtime.precision import HALF, twice, two_halves
 
@@ -18,15 +18,15 @@ class WeightNet(nn.Module):
     Args:
         features: channels of the hidden layers.
         over: what one fixed sum is taken over, see `fixed_sum`.
-        numerics: "exact" or "fast", see `tlw.runtime.precision`.
+        precision: "float32" or "bf16-mixed", see `tlw.runtime.precision`.
     """
 
     def __init__(
-        self, *, features: int = 64, over: Over = "channel", numerics: Numerics = "exact"
+        self, *, features: int = 64, over: Over = "channel", precision: Precision = "float32"
     ) -> None:
         super().__init__()
         self.over: Over = over
-        self.numerics: Numerics = numerics
+        self.precision: Precision = precision
         layers: list[nn.Module] = []
         for channels, kernel in ((6, 7), (features, 5), (features, 3)):
             layers += [
@@ -48,7 +48,7 @@ class WeightNet(nn.Module):
             (N, 3, H, W), values in [0, 1].
         """
         x = torch.cat([hr, sr], dim=1).contiguous(memory_format=torch.channels_last)
-        if self.numerics == "exact":
+        if self.precision == "float32":
             return fixed_sum(self.layers(x), k, over=self.over)
         first, *middle, sigmoid = self.layers
         with torch.autocast(x.device.type, HALF):

@@ -10,7 +10,7 @@ from tlw.scoring.columns import METRICS, NUMBER
 
 # What a record says: of each cell, and what is told once when it is the same for all of them.
 OF_CELL = ["cell", "seed", "parameters", "steps", "training_seconds", "digest"]
-OF_ALL = ["preset", "protocol", "numerics", "device", "commit", "versions"]
+OF_ALL = ["preset", "protocol", "precision", "device", "commit", "versions"]
 LATEX = {"±": r"$\pm$", "▲": r"$\blacktriangle$", "▼": r"$\blacktriangledown$"}
 
 

@@ -1,4 +1,4 @@
-"""How a process asks the system for memory, where training in `fast` numerics would waste it.
+"""How a process asks the system for memory, where training in `fast` precision would waste it.
 
 glibc's allocator keeps what is freed below 32 MiB in its heap, and a step's feature maps, which in
 bfloat16 are that small, leave holes there: VDSR's step held 0.9 GB at most, and the process 1.5.

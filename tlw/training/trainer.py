@@ -23,7 +23,7 @@ from tlw.backbones import count_parameters
 from tlw.backbones.init import init_weights
 from tlw.config import lookup
 from tlw.config.config import Cell
-from tlw.config.settings import LossSettings, Numerics, PixelSettings, TLWSettings, UDLSettings
+from tlw.config.settings import LossSettings, PixelSettings, Precision, TLWSettings, UDLSettings
 from tlw.imaging.ranges import to_unit
 from tlw.losses.pixel import PixelLoss
 from tlw.losses.tlw import TLWLoss
@@ -162,13 +162,13 @@ class Run:
         init_weights(self.plain_net, cell.recipe.init)
         self.net: nn.Module = self.plain_net
         torch.manual_seed(cell.seed + 1)
-        self.loss = _build_loss(cell.loss, judge_folder, cell.recipe.numerics)
+        self.loss = _build_loss(cell.loss, judge_folder, cell.recipe.precision)
         if isinstance(self.loss, UDLLoss):
             self.net = WithUncertainty(self.plain_net, form=self.loss.settings.form)
         self.net.to(device, memory_format=torch.channels_last).train()
         self.loss.to(device).train()
         self.device = device
-        self.fast = cell.recipe.numerics == "fast"
+        self.fast = cell.recipe.precision == "bf16-mixed"
         self.optimizer = torch.optim.Adam(
             self.net.parameters(),
             lr=cell.recipe.learning_rate,
@@ -219,7 +219,7 @@ class Run:
             if not value.isfinite().all():
                 raise FloatingPointError(
                     f"{name}: {key} of the network is not finite after the last step: training "
-                    "stopped, nothing of it was written. A lower learning_rate, or numerics "
+                    "stopped, nothing of it was written. A lower learning_rate, or precision "
                     "exact, may help"
                 )
 
@@ -259,12 +259,14 @@ def _where(device: torch.device) -> str:
     return str(device) if parallel.size() == 1 else f"{parallel.size()} times {device.type}"
 
 
-def _build_loss(settings: LossSettings, judge_folder: Path | None, numerics: Numerics) -> nn.Module:
+def _build_loss(
+    settings: LossSettings, judge_folder: Path | None, precision: Precision
+) -> nn.Module:
     changes = settings.model_dump(exclude={"kind", "base"})
     if isinstance(settings, PixelSettings):
         return PixelLoss(settings.base)
     if isinstance(settings, TLWSettings):
-        return TLWLoss(settings.base, weights=judge_folder, numerics=numerics, **changes)
+        return TLWLoss(settings.base, weights=judge_folder, precision=precision, **changes)
     if isinstance(settings, UDLSettings):
         return UDLLoss(**changes)
     return lookup.locate(settings.path, f"'{settings.path}'")(**settings.arguments)
@@ -282,7 +284,7 @@ def _write_record(path: Path, cell: Cell, run: Run, batches: Batches, seconds: f
         "training_seconds": round(seconds, 1),
         "device": device_name(run.device),
         "processes": parallel.size(),
-        "numerics": cell.recipe.numerics,
+        "precision": cell.recipe.precision,
         "cuda_graphs": run.replayed is not None,
         "pairs": {pairs.image_set: pairs.digest() for pairs in batches.sets},
         "commit": commit(),

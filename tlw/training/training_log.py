@@ -105,7 +105,7 @@ class TrainingLog:
                 raise FloatingPointError(
                     f"{self.name}: the loss of step {row['step']} (epoch {row['epoch']}) is "
                     f"{row['loss']}: training stopped, no checkpoint of it was written. A lower "
-                    "learning_rate, or numerics exact, may help"
+                    "learning_rate, or precision exact, may help"
                 )
 
     def state(self) -> dict[str, Any]:

@@ -1,9 +1,9 @@
-"""How far other numerics are from `exact`: the weight criterion, the losses, their gradients.
+"""How far other precision are from `exact`: the weight criterion, the losses, their gradients.
 
 Two `TLWLoss` modules with the same weights draw the same noise for the same sr and hr; nothing is
 updated in between. On crops of photographs or of given pairs, over k from 0.3 to 0.9, early (start
 weights) and late (network and weighting network after some steps of Algorithm 1). The exit code is
-1 when the weight criterion breaks its bounds, in any numerics asked: 1 % in the median, 3 % in the
+1 when the weight criterion breaks its bounds, in any precision asked: 1 % in the median, 3 % in the
 95th percentile.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cases import PHOTOGRAPHS, add_options, batch, cell, numerics, on, size_of
+from cases import PHOTOGRAPHS, add_options, batch, cell, on, precision, size_of
 from common import parser, print_table, start
 from torch import Tensor, nn
 
@@ -33,10 +33,10 @@ QUIET = 1e-30  # a learning rate at which Adam moves nothing
 
 
 def loss_in(kind: str, options: argparse.Namespace) -> TLWLoss:
-    """The loss in some numerics, drawing one weight, with weights that stay as they are."""
+    """The loss in some precision, drawing one weight, with weights that stay as they are."""
     changes = {"samples": 1, "learning_rate": QUIET}
-    if kind not in ("exact", AUTOCAST):
-        changes["numerics"] = kind
+    if kind not in ("float32", AUTOCAST):
+        changes["precision"] = kind
     loss = TLWLoss("l1", preset=options.preset, weights=options.judge_folder, **changes)
     return loss.to(options.device).train()
 
@@ -115,9 +115,9 @@ def main() -> int:
     found.add_argument("--autocast", action="store_true",
                        help=f"looks at {AUTOCAST}, too: what careless bf16 would cost")  # fmt: skip
     options = start(found)
-    kinds = [kind for kind in numerics() if kind != "exact"] + [AUTOCAST] * options.autocast
+    kinds = [kind for kind in precision() if kind != "float32"] + [AUTOCAST] * options.autocast
     if not kinds:
-        print("There are no numerics besides exact; --autocast shows what bf16 would do.")
+        print("There are no precision besides exact; --autocast shows what bf16 would do.")
         return 0
     within = True
     for backbone in options.backbones:
@@ -128,9 +128,9 @@ def main() -> int:
 
 
 def compare(options: argparse.Namespace, backbone: str, scale: int, kind: str) -> bool:
-    """Prints the table of one network and numerics; whether the criterion is within its bounds."""
+    """Prints the table of one network and precision; whether the criterion is within its bounds."""
     autocast = torch.autocast(options.device.type, torch.bfloat16, enabled=kind == AUTOCAST)
-    exact, other = loss_in("exact", options), loss_in(kind, options)
+    exact, other = loss_in("float32", options), loss_in(kind, options)
     pairs = images(options, scale)
     collected: dict[tuple[str, str], list[float]] = defaultdict(list)
     for state, net, weights in states(options, backbone, scale, pairs):

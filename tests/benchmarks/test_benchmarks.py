@@ -14,8 +14,8 @@ from basicsr_like import network
 from common import interleave, quartiles, ratio
 from flops import flops
 from hat_like import PublishedHAT
-from numerics import CRITERION, deviations, keeps_bounds, looked_at
 from plain import PlainTraining
+from precision import CRITERION, deviations, keeps_bounds, looked_at
 from torch import nn
 from toys import environment, toy_cell
 
@@ -25,7 +25,7 @@ from tlw.judge.lpips import Judge
 from tlw.losses.tlw import TLWLoss
 from tlw.training.trainer import Run
 
-SCRIPTS = Path(__file__).parents[1] / "benchmarks"
+SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 CPU = torch.device("cpu")
 
 
@@ -200,7 +200,7 @@ CALLS = {
     "shares": SMALLEST,
     "flops": (*SMALLEST, "--loss", "l1"),
     "memory": (*SMALLEST, "--loss", "l1"),
-    "numerics": (*SMALLEST, "--steps", "1", "--autocast"),
+    "precision": (*SMALLEST, "--steps", "1", "--autocast"),
     "pairs": ("--scale", "2", "--rounds", "1"),
     "scoring": ("--size", "32", "--rounds", "1"),
     "startup": ("--cells", "3", "--rounds", "1"),
@@ -211,7 +211,7 @@ EXPECTED = {
     "shares": ("weighting network, backward", "judge, backward"),
     "flops": ("judge, one image", "of the bf16 peak"),
     "memory": ("of the plain reading's",),
-    "numerics": ("theta loss's gradient", "the bound of 0.03"),
+    "precision": ("theta loss's gradient", "the bound of 0.03"),
     "pairs": ("building on 1 core", "reading pairs"),
     "scoring": ("2 cells, plain", "images a second"),
     "startup": ("snakemake -n all, 3 cells", "tlw --help"),
@@ -223,7 +223,7 @@ EXPECTED = {
 @pytest.mark.parametrize("name", CALLS)
 def test_a_script_says_what_it_ran_on_and_prints_its_ratios(name):
     done = run_script(name, *CALLS[name])
-    assert done.returncode == 0 or (name == "numerics" and "BEYOND" in done.stdout), done.stderr
+    assert done.returncode == 0 or (name == "precision" and "BEYOND" in done.stdout), done.stderr
     assert "instruction sets" in done.stdout and "1 threads" in done.stdout
     for words in EXPECTED[name]:
         assert words in done.stdout
@@ -251,7 +251,7 @@ def test_the_toy_grid_s_cells_are_compared_in_both_numerics(tmp_path):
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
     words = ("--config", tmp_path / "tiny.yaml", "--folder", tmp_path / "runs")
     done = subprocess.run(
-        [sys.executable, SCRIPTS / "toy_numerics.py", *words],
+        [sys.executable, SCRIPTS / "toy_precision.py", *words],
         env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
         text=True, capture_output=True,
     )  # fmt: skip
@@ -261,6 +261,6 @@ def test_the_toy_grid_s_cells_are_compared_in_both_numerics(tmp_path):
 
 def test_every_script_is_run_here_and_described():
     scripts = {path.stem for path in SCRIPTS.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == {*CALLS, "toy_numerics"}
+    assert scripts == {*CALLS, "toy_precision"}
     page = (SCRIPTS / "README.md").read_text()
     assert all(f"`{path.name}`" in page for path in SCRIPTS.glob("*.py"))
