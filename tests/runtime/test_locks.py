@@ -234,3 +234,17 @@ def test_two_trainings_of_a_cell_the_first_killed_end_with_the_weights_of_one(tm
     train(cell, [pairs], tmp_path / "whole", device="cpu")
     weights = [(at / "weights.safetensors").read_bytes() for at in (folder, tmp_path / "whole")]
     assert weights[0] == weights[1]
+
+
+@pytest.mark.parametrize(
+    "module", ["tlw.losses.tlw", "tlw.cli", "tlw.data.download", "tlw.data.fetch"]
+)
+def test_a_system_without_posix_locks_and_signals_imports_it(module):
+    """As Windows is: torch and what else it needs bear with it."""
+    code = (
+        "import os, signal, sys; sys.modules['fcntl'] = None; del os.getuid, signal.SIGHUP; "
+        f"import {module}, tlw.runtime.devices, tlw.runtime.stopping as stopping\n"
+        "with stopping.stop_signal() as received: assert received == []"
+    )
+    done = run([sys.executable, "-c", code])
+    assert done.returncode == 0, done.stderr

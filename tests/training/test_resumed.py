@@ -59,6 +59,13 @@ def test_sigterm_lets_the_step_end_and_a_rerun_goes_on_from_it(
         assert_same_results(train_here(cell, pairs, folder), whole)
 
 
+def test_a_terminal_that_hangs_up_lets_the_step_end_too(tmp_path, pairs, monkeypatch):
+    monkeypatch.setenv("TOYS_SIGNAL", "SIGHUP@2")
+    with pytest.raises(SystemExit) as stop:
+        train_here(fragile_cell("l1"), pairs, tmp_path)
+    assert stop.value.code == 128 + signal.SIGHUP and last_step(tmp_path) == 2
+
+
 def test_signals_are_as_before_after_training(tmp_path, pairs):
     before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
     train_here(toy_cell(), pairs, tmp_path)

@@ -33,3 +33,8 @@ def shown(value: Any) -> str:
     """A value as a message shows it, cut off where it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def printable(text: str) -> str:
+    """Text with its control characters escaped, but for ends of lines."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)

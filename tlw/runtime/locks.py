@@ -17,6 +17,8 @@ from pathlib import Path
 
 from filelock import SoftFileLease, Timeout
 
+from tlw.runtime.files import naming
+
 log = logging.getLogger(__name__)
 
 
@@ -74,13 +76,8 @@ def only_one(
         poll_interval=0.2,
         thread_local=False,
     )
-    try:
+    with naming(path):
         _take(lease, path, patience, does)
-    except OSError as error:
-        if error.errno is None or error.filename:
-            raise
-        reason = f"{path}: could not be written ({error.strerror})"
-        raise OSError(error.errno, reason) from error
     try:
         yield Lock(lease)
     finally:
