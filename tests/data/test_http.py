@@ -15,7 +15,8 @@ from loopback import Page, Server, serving
 from tlw.data import download as module
 from tlw.data import http
 from tlw.data.download import DownloadError, download
-from tlw.data.http import shown_url, without_secrets
+from tlw.data.http import shown_url
+from tlw.runtime.errors import without_secrets
 
 CONTENT = random.Random(2).randbytes(300_001)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -17,7 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
-from tlw.runtime.errors import printable
+from tlw.runtime.errors import printable, without_secrets
 
 CONNECT_SECONDS, SILENCE_SECONDS = 5.0, 30.0
 LEAST_RATE, RATE_SECONDS = 1000.0, 30.0  # bytes a second on the average of so many seconds
@@ -181,9 +181,3 @@ def shown_url(url: str) -> str:
         return "a URL without a host"
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return printable(f"{parts.scheme}://{host}{port}{parts.path}")
-
-
-def without_secrets(text: str) -> str:
-    """A message of another program's without users, passwords and queries of URLs in it."""
-    text = re.sub(r"//[^/\s]*@", "//", text)
-    return printable(re.sub(r"\?[^\s'\")]+", "?...", text))

@@ -12,7 +12,7 @@ import venv
 from pathlib import Path
 
 from tlw.data.download import DownloadError, check_file
-from tlw.data.http import without_secrets
+from tlw.runtime.errors import without_secrets
 
 log = logging.getLogger(__name__)
 

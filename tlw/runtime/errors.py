@@ -1,6 +1,7 @@
 """How errors are told: what was expected, what was found, under which key, and what is near."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -38,3 +39,9 @@ def shown(value: Any) -> str:
 def printable(text: str) -> str:
     """Text with its control characters escaped, but for ends of lines."""
     return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def without_secrets(text: str) -> str:
+    """A message of another program's without users, passwords and queries of URLs in it."""
+    text = re.sub(r"//[^/\s]*@", "//", text)
+    return printable(re.sub(r"\?[^\s'\")]+", "?...", text))
