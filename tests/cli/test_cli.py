@@ -230,6 +230,16 @@ def test_a_bad_cell_is_not_written(tmp_path, change, told):
     assert not output.exists()
 
 
+def test_what_a_file_is_called_cannot_steer_a_terminal(tmp_path):
+    done = run(tlw("fetch", "Set5", "--registry", tmp_path / "\x1b[2J.yaml"))
+    assert done.returncode == 1 and r"\x1b[2J.yaml: No such file" in done.stderr
+    (tmp_path / "\x1b[2J").write_text("")
+    words = ("--folder", tmp_path, "--from", tmp_path / "\x1b[2J")
+    done = run(tlw("fetch", "Set5", "--registry", ROOT / "resources" / "datasets.yaml", *words))
+    assert done.returncode == 1 and r"\x1b[2J is no folder" in done.stderr
+    assert "\x1b" not in done.stderr
+
+
 # --- what it does -----------------------------------------------------------------------------
 
 

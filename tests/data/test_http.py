@@ -16,7 +16,6 @@ from tlw.data import download as module
 from tlw.data import http
 from tlw.data.download import DownloadError, download
 from tlw.data.http import shown_url
-from tlw.runtime.errors import without_secrets
 
 CONTENT = random.Random(2).randbytes(300_001)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -237,11 +236,6 @@ def test_no_secret_of_a_url_is_told(server, tmp_path, caplog, page, where):
 )
 def test_a_url_is_shown_without_its_secrets(url, shown):
     assert shown_url(url) == shown
-
-
-def test_other_programs_messages_are_shown_without_theirs():
-    text = "GET https://me:pw@host/simple?key=1 failed (see 'http://x/y?a=b&c=d')"
-    assert without_secrets(text) == "GET https://host/simple?... failed (see 'http://x/y?...')"
 
 
 @pytest.mark.parametrize(

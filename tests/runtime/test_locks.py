@@ -95,7 +95,7 @@ def test_a_waiting_one_goes_on_when_the_holder_is_killed(path, caplog):
     killer.start()
     with only_one(path, patience=50):
         assert process.returncode == -signal.SIGKILL
-    assert f"process {process.pid} on" in caplog.text and "waiting up to 50 s" in caplog.text
+    assert f"process {process.pid} on" in caplog.text and "waiting up to 50 s for it" in caplog.text
 
 
 def test_of_many_that_start_at_once_one_holds_it_at_a_time(path):

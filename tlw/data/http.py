@@ -144,7 +144,7 @@ def _told() -> Iterator[None]:
 def _failure(problem: Exception) -> SourceFailed:
     # Requests wraps what happened in what urllib3 did about it.
     cause = problem.args[0] if problem.args else problem
-    reason = without_secrets(str(getattr(cause, "reason", cause)))
+    reason = without_secrets(str(getattr(cause, "reason", None) or problem))
     through = "of HTTP_PROXY, HTTPS_PROXY or ALL_PROXY in the environment"
     match problem:
         case requests.ConnectTimeout():

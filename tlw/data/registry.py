@@ -17,15 +17,16 @@ from tlw.config.schema import Model, Name
 from tlw.runtime.errors import one_of, shown, without_secrets
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-LONGEST = 4 << 20  # bytes of a registry or a manifest
-DEPTH = 20  # of lists and keys inside each other; ours have 5
+REGISTRY_BYTES, TABLE_BYTES = 1 << 20, 64 << 20  # at most; ours have 6,000 and 140,000
+DEPTH = 20  # of lists and keys inside each other at most; ours have 5
+NAME_BYTES = 180  # of a file's name, to which locks add some
 
 
 def _plain_name(name: str) -> str:
-    if name.startswith(".") or not name.isprintable() or len(name.encode()) > 240:
+    if name.startswith(".") or not name.isprintable() or len(name.encode()) > NAME_BYTES:
         raise ValueError(
-            f"expected a name of at most 240 bytes that is not hidden, without control characters, "
-            f"found {shown(name)}"
+            f"expected a name of at most {NAME_BYTES} bytes that is not hidden, without control "
+            f"characters, found {shown(name)}"
         )
     return name
 
@@ -201,7 +202,7 @@ def read_yaml(path: Path) -> Any:
     Raises:
         ValueError: naming the file and the line.
     """
-    text, depth = _text(path), 0
+    text, depth = _text(path, REGISTRY_BYTES), 0
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             line = event.start_mark.line + 1
@@ -220,7 +221,7 @@ def _table(path: Path, columns: list[str]) -> list[dict[str, str]]:
     """The rows of a tab-separated table whose header has exactly these columns."""
     if not path.is_file():
         raise ValueError(f"{path}: this table is missing")
-    text = _text(path)
+    text = _text(path, TABLE_BYTES)
     if text.startswith("\ufeff"):
         raise ValueError(f"{path}, line 1: begins with a byte order mark; save it as UTF-8 without")
     rows = csv.reader(io.StringIO(text, ""), delimiter="\t", strict=True)
@@ -238,11 +239,11 @@ def _table(path: Path, columns: list[str]) -> list[dict[str, str]]:
     return table
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, most: int) -> str:
     with open(path, "rb") as file:
-        content = file.read(LONGEST + 1)
-    if len(content) > LONGEST:
-        raise ValueError(f"{path}: expected {LONGEST} bytes at most, found more")
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"{path}: expected {most} bytes at most, found more")
     try:
         return content.decode("utf-8")
     except UnicodeDecodeError as problem:

@@ -11,6 +11,7 @@ Two machines of one name (as "localhost") count as one, and then the lock does n
 """
 
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,8 +90,8 @@ def _take(lease: SoftFileLease, path: Path, patience: float, does: str) -> None:
         lease.acquire(timeout=0)
         return
     except Timeout:
-        who = f"{path.parent}: {_holder(lease)} {does}"
-        log.warning("%s; waiting up to %g s for it to end", who, patience)
+        limit = f" up to {patience:g} s" if patience < math.inf else ""
+        log.warning("%s: %s %s; waiting%s for it", path.parent, _holder(lease), does, limit)
     try:
         lease.acquire(timeout=patience)
     except Timeout:
