@@ -16,12 +16,12 @@ import torch
 from cases import add_losses, add_options, batch, cell, on, precision, size_of
 from common import parser, print_table, start
 from plain import PlainTraining
+from tlw.runtime.heap import put_large_blocks_apart
 
 from tlw.data.protocols import protocol
 from tlw.imaging.tiles import TILE
 from tlw.networks.sr_net import build_network, super_resolve
 from tlw.runtime.devices import pick_device
-from tlw.runtime.heap import put_large_blocks_apart
 from tlw.scoring.evaluate import Scorer
 from tlw.training.trainer import Run
 

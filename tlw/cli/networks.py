@@ -45,12 +45,10 @@ def train(
 ) -> None:
     """Trains a cell, or goes on with it from its last checkpoint."""
     from tlw.config.config import read_cell
-    from tlw.runtime import heap, launch
+    from tlw.runtime import launch
 
     settings = read_cell(cell)  # before torch is imported
     settings.recipe.check_processes(gpus)
-    if settings.recipe.precision == "bf16-mixed":
-        heap.put_large_blocks_apart()
     with claimed(device, gpus, cells_per_gpu) as locks:
         if gpus > 1 and launch.processes() == 1:
             sys.exit(launch.launch(sys.argv[1:], gpus, keep_open=locks))
