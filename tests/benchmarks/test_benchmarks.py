@@ -169,12 +169,14 @@ CALLS = {
     "memory": (*SMALLEST, "--loss", "l1"),
     "precision": (*SMALLEST, "--steps", "1", "--autocast"),
     "scoring": ("--size", "32", "--rounds", "1"),
+    "lesser_cpu": ("--rounds", "1"),
 }
 EXPECTED = {
     "step": ("ours, plain judge", "the loss differs from the reference's by"),
     "memory": ("of the reference",),
     "precision": ("theta loss's gradient", "the bound of 0.03"),
     "scoring": ("2 cells, plain", "images a second"),
+    "lesser_cpu": ("a step with AVX2 alone", "Intel AVX2 (limited)"),
 }
 
 
