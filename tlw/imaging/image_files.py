@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tlw.imaging.pillow import FORMATS, check_8_bits, opened, read_content
+from tlw.imaging.pillow import FORMATS, opened, read_content
 from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.files import written_aside
 
@@ -74,7 +74,6 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     belongs to whoever made the file.
     """
     file = opened(path, read_content(path), max_pixels=max_pixels)
-    check_8_bits(path, file)
     if file.has_alpha and file.image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
         log.warning("%s: its alpha is dropped, and the colours under it are taken", path)
     return file.upright(np.array(file.image.convert("RGB")))

@@ -11,7 +11,7 @@ from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
 from tlw.imaging import png
-from tlw.imaging.pillow import Opened, check_8_bits, opened, read_content, readable
+from tlw.imaging.pillow import Opened, opened, read_content, readable
 from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.files import written_aside
 
@@ -44,16 +44,16 @@ def read_picture(path: Path, *, max_pixels: int = MAX_PIXELS) -> Picture:
     interlaced PNG of 16 bits.
     """
     content = read_content(path)
-    file = opened(path, content, max_pixels=max_pixels)
+    deep = png.is_16_bit(content)
+    file = opened(path, content, max_pixels=max_pixels, any_depth=deep)
     image = file.image
     if png.is_png(content):
         colour = png.colour_chunks(content)
     else:
         colour = png.profile_chunk(image.info.get("icc_profile"))
-    if png.is_16_bit(content):
+    if deep:
         with readable(path, content):
             return Picture(file.upright(_16_bits(file, content)), colour)
-    check_8_bits(path, file)
     grey = image.mode in ("1", "L", "LA")
     samples = np.array(image.convert(("L" if grey else "RGB") + ("A" if file.has_alpha else "")))
     return Picture(file.upright(np.atleast_3d(samples)), colour)

@@ -46,14 +46,10 @@ class Opened:
 
     Args:
         image: as Pillow has it, all pixels loaded, not turned.
-        layout: how the file stores the pixels, in Pillow's words.
-        eight_bits: whether that is grey, palette or RGB of 8 bits per channel, or less.
         orientation: EXIF's, 1 to 8; 1 is upright.
     """
 
     image: Image.Image
-    layout: str
-    eight_bits: bool
     orientation: int
 
     @property
@@ -77,15 +73,18 @@ def read_content(path: Path | str) -> bytes:
         return Path(path).read_bytes()
 
 
-def opened(path: Path | str, content: bytes, *, max_pixels: int = MAX_PIXELS) -> Opened:
+def opened(
+    path: Path | str, content: bytes, *, max_pixels: int = MAX_PIXELS, any_depth: bool = False
+) -> Opened:
     """The image that a file's content is.
 
     Only its orientation is read of the metadata (in PNG the eXIf chunk); what cannot be parsed is
     left aside. Of a JPEG with further views (MPO, as phones and 3D cameras write) it is the first.
 
     Raises:
-        ValueError: naming the file, for another format, damage, more than `max_pixels` pixels, and
-            several pages or frames.
+        ValueError: naming the file, for another format, damage, more than `max_pixels` pixels,
+            several pages or frames, and, but for `any_depth`, 16 bits per channel, CMYK and the
+            like: to rescale those is a decision that belongs to whoever made the file.
     """
     if png.is_png(content):
         content = png.pixels_alone(content)
@@ -96,22 +95,10 @@ def opened(path: Path | str, content: bytes, *, max_pixels: int = MAX_PIXELS) ->
         Image.open(io.BytesIO(content), formats=list(FORMATS)) as image,
     ):
         _check_extent(path, image, max_pixels)
-        layout = ", ".join(f"{tile[0]} {tile[3]}" for tile in image.tile)
-        eight_bits = image.mode in _EIGHT_BIT_MODES and not _more_bits(image)
+        if not any_depth:
+            _check_depth(path, image)
         image.load()
-        return Opened(image, layout, eight_bits, _orientation(image.info.get("exif", b"")))
-
-
-def check_8_bits(path: Path | str, opened: Opened) -> None:
-    """Raises ValueError for 16 bits per channel, CMYK and the like.
-
-    To rescale those is a decision that belongs to whoever made the file.
-    """
-    if not opened.eight_bits:
-        raise ValueError(
-            f"{path}: expected an image of 8 bits per channel in grey, palette or RGB, found mode "
-            f"{opened.image.mode} stored as {opened.layout}; convert it to an 8-bit RGB PNG first"
-        )
+        return Opened(image, _orientation(image.info.get("exif", b"")))
 
 
 @contextmanager
@@ -149,6 +136,15 @@ def _check_extent(path: Path | str, image: Image.Image, max_pixels: int) -> None
         raise _Refused(
             f"{path}: expected one image, found {frames} pages or frames; save each of them that "
             "you want as a file of its own"
+        )
+
+
+def _check_depth(path: Path | str, image: Image.Image) -> None:
+    if image.mode not in _EIGHT_BIT_MODES or _more_bits(image):
+        layout = ", ".join(f"{tile[0]} {tile[3]}" for tile in image.tile)
+        raise _Refused(
+            f"{path}: expected an image of 8 bits per channel in grey, palette or RGB, found mode "
+            f"{image.mode} stored as {layout}; convert it to an 8-bit RGB PNG first"
         )
 
 
