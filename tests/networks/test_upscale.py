@@ -271,7 +271,7 @@ for tile in ("0", "64"):
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
 def test_an_image_beyond_the_memory_is_told_with_what_to_change(tmp_path):
     """Whole, the maps of this network do not fit; in tiles the image that it makes does not."""
-    file = weights(tmp_path, {"path": "edsr", "arguments": {"features": 32, "blocks": 1}}, scale=4)
+    file = weights(tmp_path, {"path": "edsr", "arguments": {"features": 64, "blocks": 1}}, scale=4)
     write_image(tmp_path / "large.png", np.zeros((1200, 1200, 3), np.uint8))
     words = ["upscale", tmp_path / "large.png", "--weights", file, "-o", tmp_path / "out"]
     words += ["--overlap", "4", "--device", "cpu", "--threads", "1"]

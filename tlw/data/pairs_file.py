@@ -21,11 +21,11 @@ from typing import Annotated, Any, Literal, Self
 
 import h5py
 import numpy as np
-from pydantic import Field, StrictInt, TypeAdapter, model_validator
+from pydantic import Field, StrictInt, model_validator
 
 from tlw.config.schema import Model
 from tlw.data.protocols import Protocol, Use
-from tlw.runtime.errors import at
+from tlw.runtime.errors import at, shown
 
 FORMAT = "tlw-pairs"
 FORMAT_VERSION = 2  # 2: with the hashes of the pixels
@@ -61,14 +61,21 @@ class Header(Model):
 
     def rules(self) -> Protocol:
         """The protocol; ValueError when its fields are not those of this version."""
-        content = json.loads(self.protocol_fields)
+        try:
+            content = json.loads(self.protocol_fields)
+        except (ValueError, RecursionError):
+            raise ValueError(f"expected JSON, found {shown(self.protocol_fields)}") from None
         known = [field.name for field in fields(Protocol)]
         if not isinstance(content, dict) or sorted(content) != sorted(known):
             raise ValueError(
                 f"its protocol has other fields than this version knows: expected "
-                f"{', '.join(known)}, found {', '.join(content)}"
+                f"{', '.join(known)}, found {shown(content)}"
             )
-        return TypeAdapter(Protocol).validate_python(content)
+        return _Rules.parse({"protocol": content}, "as a protocol").protocol
+
+
+class _Rules(Model):
+    protocol: Protocol
 
 
 class Contents(Model):
@@ -178,7 +185,9 @@ def _contents(file: h5py.File) -> Contents:
     found = {"hr", "lr", *Contents.model_fields}
     if set(file) != found:
         raise ValueError(f"expected {', '.join(sorted(found))}, found {', '.join(file) or 'none'}")
-    count = min(len(_own(file, kind, h5py.Group)) for kind in ("hr", "lr"))
+    count, of_lr = (len(_own(file, kind, h5py.Group)) for kind in ("hr", "lr"))
+    if count != of_lr:
+        raise ValueError(f"expected as many images in hr as in lr, found {count} and {of_lr}")
     tables = {}
     for name in Contents.model_fields:
         dataset = _own(file, name, h5py.Dataset)
@@ -187,7 +196,12 @@ def _contents(file: h5py.File) -> Contents:
             raise ValueError(
                 f"{name}: expected shape {shape}, for {count} pairs, found {dataset.shape}"
             )
-        tables[name] = (dataset if name == "sizes" else dataset.asstr())[()].tolist()
+        is_text = h5py.check_string_dtype(dataset.dtype) is not None
+        if is_text == (name == "sizes"):
+            kind = "integers" if name == "sizes" else "text"
+            raise ValueError(f"{name}: expected {kind}, found {dataset.dtype}")
+        with at(name):
+            tables[name] = (dataset.asstr() if is_text else dataset)[()].tolist()
     return Contents.parse(tables, "tables")
 
 
@@ -228,4 +242,5 @@ def _own(file: h5py.File, name: str, kind: type) -> Any:
 
 
 def _unfit(path: Path, reason: str) -> ValueError:
-    return ValueError(f"{path}: {reason}; delete it and build it again with `tlw pairs`")
+    told = "\n".join(f"{path}: {line}" for line in reason.splitlines())
+    return ValueError(f"{told}; delete it and build it again with `tlw pairs`")
