@@ -396,3 +396,15 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(images, tiny_disk):
     assert not list(tiny_disk.iterdir())
     write(images[:1], target, scale=4)  # the space is free again
     assert len(Pairs(target)) == 1
+
+
+def test_names_that_are_no_utf_8_are_told_before_any_image_is_read(target, tmp_path):
+    absent = [tmp_path / os.fsdecode(b"caf\xe9.png"), tmp_path / "absent.png"]
+    with pytest.raises(ValueError, match="expected names in UTF-8, found 1 in another encoding"):
+        write(absent, target)
+
+
+def test_an_image_of_too_many_pixels_is_told_with_the_option(images, target):
+    with pytest.raises(ValueError, match=r"image 0\.png: .* 2,079 pixels.*--max-pixels 2080"):
+        write(images, target, max_pixels=2079)
+    assert not target.exists()
