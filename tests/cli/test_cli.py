@@ -204,7 +204,7 @@ def test_several_networks_have_no_output_in_common(tmp_path):
 def test_upscale_names_the_image_that_is_missing_and_the_folder_that_has_none(tmp_path):
     words = ("--weights", "w.safetensors", "-o", tmp_path / "out", "--device", "cpu")
     assert "absent.png: expected an image" in mistake("upscale", tmp_path / "absent.png", *words)
-    assert "no images in this folder" in mistake("upscale", tmp_path, *words)
+    assert "expected images (.png, " in mistake("upscale", tmp_path, *words)
     assert not (tmp_path / "out").exists()
 
 
@@ -236,7 +236,7 @@ def test_what_a_file_is_called_cannot_steer_a_terminal(tmp_path):
     (tmp_path / "\x1b[2J").write_text("")
     words = ("--folder", tmp_path, "--from", tmp_path / "\x1b[2J")
     done = run(tlw("fetch", "Set5", "--registry", ROOT / "resources" / "datasets.yaml", *words))
-    assert done.returncode == 1 and r"\x1b[2J is no folder" in done.stderr
+    assert done.returncode == 1 and r"\x1b[2J: expected a folder of images, found a file" in done.stderr
     assert "\x1b" not in done.stderr
 
 

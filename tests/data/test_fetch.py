@@ -216,7 +216,7 @@ def test_missing_images_are_named(sets, as_png, tmp_path):
     (as_png / "head.png").unlink()
     with pytest.raises(ValueError, match=r"head\.bmp is missing"):
         fetch(sets["Set5"], tmp_path / "out", source=as_png)
-    with pytest.raises(ValueError, match="nowhere is no folder"):
+    with pytest.raises(ValueError, match="nowhere: expected a folder of images"):
         fetch(sets["Set5"], tmp_path / "out", source=tmp_path / "nowhere")
 
 
@@ -272,7 +272,7 @@ def test_a_file_in_the_place_of_a_folder_is_told(tmp_path, where):
     file.write_bytes(b"")
     tiny = _tiny(tmp_path, files, MANUAL)
     if where == "source":
-        with pytest.raises(ValueError, match=rf"{file} is no folder.* found a file"):
+        with pytest.raises(ValueError, match=rf"{file}: expected a folder .* found a file"):
             fetch(tiny, tmp_path / "out", source=file)
     if where == "home":
         (tmp_path / "out").mkdir()

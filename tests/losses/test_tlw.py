@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import GOLDEN
 from test_weight_net import golden_net
 from torch import nn
 
@@ -48,9 +49,9 @@ def relative_error(found: torch.Tensor, recorded: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("base", "file"), [("l1", "tlw_l1.npz"), ("mse", "tlw_l2.npz")])
-def test_one_step_gives_the_authors_losses_and_gradients(shared, base, file):
-    golden = np.load(shared / "golden" / file)
-    net = golden_net(np.load(shared / "golden" / "weight_net.npz"))
+def test_one_step_gives_the_authors_losses_and_gradients(base, file):
+    golden = np.load(GOLDEN / file)
+    net = golden_net(np.load(GOLDEN / "weight_net.npz"))
     hr, sr = torch.from_numpy(golden["ref"]), torch.from_numpy(golden["est"]).requires_grad_()
     k = float(golden["k"])
 
@@ -82,11 +83,11 @@ def test_one_step_gives_the_authors_losses_and_gradients(shared, base, file):
 
 
 @pytest.mark.parametrize(("base", "file"), [("l1", "tlw_l1.npz"), ("mse", "tlw_l2.npz")])
-def test_the_module_takes_the_same_step_as_the_authors_code(shared, base, file, monkeypatch):
+def test_the_module_takes_the_same_step_as_the_authors_code(base, file, monkeypatch):
     """TLWLoss as a user calls it, its noise replaced by the recorded one, its step held still."""
-    golden = np.load(shared / "golden" / file)
+    golden = np.load(GOLDEN / file)
     loss_fn = TLWLoss(base, preset="authors-code", judge=StandIn())
-    loss_fn.weight_net = golden_net(np.load(shared / "golden" / "weight_net.npz"))
+    loss_fn.weight_net = golden_net(np.load(GOLDEN / "weight_net.npz"))
     loss_fn.k = float(golden["k"])
     noises = iter(
         torch.from_numpy(np.concatenate([golden["noise_phi"][None], golden["noise_theta"]]))

@@ -129,3 +129,10 @@ def test_an_error_of_the_system_gets_the_name_of_the_file_if_it_has_none(tmp_pat
     with pytest.raises(FileNotFoundError) as caught, naming(tmp_path):
         (tmp_path / "absent").read_bytes()
     assert caught.value.filename == str(tmp_path / "absent")
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, os.fsdecode(b"\xe9" * 255), "猫" * 85])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    with written_aside(tmp_path / name) as aside:
+        aside.write_text("whole")
+    assert names(tmp_path) == [name]

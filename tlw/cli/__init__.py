@@ -7,6 +7,7 @@ it, so that help and mistakes come before torch does.
 import logging
 import signal
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -53,6 +54,7 @@ def _main(
     handler.setFormatter(_Printable("%(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
     log.setLevel(logging.DEBUG if debug else logging.NOTSET)
+    warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not used
 
 
 class _Printable(logging.Formatter):

@@ -10,6 +10,7 @@ from tlw.cli.options import (
     CellsPerGpu,
     Device,
     JudgeFolder,
+    MaxPixels,
     Output,
     PairsFiles,
     Threads,
@@ -17,7 +18,7 @@ from tlw.cli.options import (
     claimed,
     set_threads,
 )
-from tlw.imaging.tiles import OVERLAP, TILE
+from tlw.imaging.tiles import MAX_PIXELS, OVERLAP, TILE
 
 
 def train(
@@ -45,12 +46,10 @@ def train(
 ) -> None:
     """Trains a cell, or goes on with it from its last checkpoint."""
     from tlw.config.config import read_cell
-    from tlw.runtime import heap, launch
+    from tlw.runtime import launch
 
     settings = read_cell(cell)  # before torch is imported
     settings.recipe.check_processes(gpus)
-    if settings.recipe.precision == "bf16-mixed":
-        heap.put_large_blocks_apart()
     with claimed(device, gpus, cells_per_gpu) as locks:
         if gpus > 1 and launch.processes() == 1:
             sys.exit(launch.launch(sys.argv[1:], gpus, keep_open=locks))
@@ -106,6 +105,7 @@ def upscale(
     overlap: Annotated[
         int, typer.Option(min=0, help="What a tile sees beyond what is kept, in lr pixels.")
     ] = OVERLAP,
+    max_pixels: MaxPixels = MAX_PIXELS,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -114,4 +114,5 @@ def upscale(
     from tlw.networks.upscale import upscale_images
     from tlw.runtime.devices import pick_device
 
-    upscale_images(images, weights, output, device=pick_device(device), tile=tile, overlap=overlap)
+    options = {"tile": tile, "overlap": overlap, "max_pixels": max_pixels}
+    upscale_images(images, weights, output, device=pick_device(device), **options)

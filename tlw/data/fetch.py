@@ -17,7 +17,7 @@ from pydantic import NonNegativeInt
 
 from tlw.config.schema import Model
 from tlw.data.download import DownloadError, download, sha256_of
-from tlw.data.known_images import bar, image_files, is_image, matching
+from tlw.data.known_images import bar, matching
 from tlw.data.registry import (
     ArchiveSource,
     FileName,
@@ -26,10 +26,12 @@ from tlw.data.registry import (
     ManualSource,
     PackageSource,
     empty,
+    is_litter,
     load_registry,
     read_manifest,
 )
 from tlw.data.unpack import extract
+from tlw.imaging.image_files import SUFFIXES, image_files
 from tlw.runtime.files import written_aside
 from tlw.runtime.locks import only_one
 

@@ -8,22 +8,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tlw.data.download import sha256_of
-from tlw.data.registry import ImageSet, KnownFile, is_litter
-from tlw.imaging.image_files import SUFFIXES, read_image
+from tlw.data.registry import ImageSet, KnownFile
+from tlw.imaging.image_files import read_image
 
 log = logging.getLogger(__name__)
-
-
-def image_files(folder: Path) -> list[Path]:
-    """The image files of a folder; a file or a folder that is not there is told."""
-    if not folder.is_dir():
-        found = "a file" if folder.exists() else "nothing of that name"
-        raise ValueError(f"{folder} is no folder: expected one of images, found {found}")
-    return sorted(filter(is_image, folder.iterdir()))
-
-
-def is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not is_litter(path) and path.is_file()
 
 
 def matching(

@@ -24,10 +24,10 @@ def at(key: str) -> Iterator[None]:
 
 
 def near(name: Any, known: Iterable[str]) -> str:
-    """The known name that is nearest, in brackets, or nothing."""
+    """The known name that is nearest, for the end of a message, or nothing."""
     by_lower = {word.lower(): word for word in known}
     found = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1)
-    return f" (did you mean {by_lower[found[0]]!r}?)" if found else ""
+    return f"; did you mean {by_lower[found[0]]!r}?" if found else ""
 
 
 def shown(value: Any) -> str:

@@ -33,7 +33,7 @@ from tlw.runtime import launch
 from tlw.runtime.devices import pick_device
 from tlw.runtime.files import written_aside
 from tlw.runtime.locks import Lock, only_one
-from tlw.runtime.precision import HALF, full_float32
+from tlw.runtime.precision import HALF, full_float32, usable
 from tlw.runtime.provenance import commit, device_name, versions
 from tlw.runtime.stopping import leave_signals_to_the_parent, stop_signal
 from tlw.training import parallel
@@ -168,7 +168,7 @@ class Run:
         self.net.to(device, memory_format=torch.channels_last).train()
         self.loss.to(device).train()
         self.device = device
-        self.fast = cell.recipe.precision == "bf16-mixed"
+        self.precision = usable(cell.recipe.precision, device)
         self.optimizer = torch.optim.Adam(
             self.net.parameters(),
             lr=cell.recipe.learning_rate,
@@ -204,7 +204,7 @@ class Run:
 
     def _take(self, lr: Tensor, hr: Tensor) -> Figures:
         lr, hr = (to_unit(x).contiguous(memory_format=torch.channels_last) for x in (lr, hr))
-        with torch.autocast(self.device.type, HALF, enabled=self.fast):
+        with torch.autocast(self.device.type, HALF, enabled=self.precision == "bf16-mixed"):
             output = self.net(lr)
         output = tuple(o.float() for o in output) if isinstance(output, tuple) else output.float()
         loss = self.loss(output, hr)  # takes the step of phi, for the weighted losses
@@ -284,7 +284,7 @@ def _write_record(path: Path, cell: Cell, run: Run, batches: Batches, seconds: f
         "training_seconds": round(seconds, 1),
         "device": device_name(run.device),
         "processes": parallel.size(),
-        "precision": cell.recipe.precision,
+        "precision": run.precision,
         "cuda_graphs": run.replayed is not None,
         "pairs": {pairs.image_set: pairs.digest() for pairs in batches.sets},
         "commit": commit(),
