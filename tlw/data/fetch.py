@@ -181,9 +181,8 @@ def _from_archive(image_set: ImageSet, source: ArchiveSource, work: Path, progre
     for old in (unpacked, flat):  # of an interrupted call
         shutil.rmtree(old, ignore_errors=True)
     log.info("unpacking %s", image_set.name)
-    there = [
-        path for path in extract(archive, unpacked, members=[source.members]) if is_image(path)
-    ]
+    files = extract(archive, unpacked, members=[source.members])
+    there = [path for path in files if path.suffix.lower() in SUFFIXES and not is_litter(path)]
     images = matching(image_set, archive, there, progress)
     flat.mkdir()
     return _write_list(flat, _moved(images, flat))
