@@ -158,6 +158,11 @@ def test_equal_errors_come_out_of_log_mean_exp_as_they_are(seed, error):
     )
 
 
+def test_an_unknown_form_of_the_theta_loss_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="form: expected one of sum, log-mean-exp, found 'mean'"):
+        theta_loss([torch.rand(2)], [torch.rand(2)], form="mean")
+
+
 def test_mse_weights_keep_the_square_and_pass_no_gradient():
     sr, hr, w = pair()
     sr.requires_grad_()

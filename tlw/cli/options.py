@@ -37,9 +37,9 @@ MaxPixels = Annotated[
 
 def claimed(device: str, count: int, share: int) -> AbstractContextManager[list[int]]:
     """GPUs of its own for a job, unless its device has a number, or who started it chose them."""
-    from tlw.runtime import devices, launch
+    from tlw.runtime import devices
 
-    if device not in ("auto", "cuda") or launch.processes() > 1:
+    if device not in ("auto", "cuda") or devices.ranks() > 1:
         return nullcontext([])
     return devices.claimed(count, share=share)
 

@@ -21,7 +21,6 @@ from tlw.runtime.locks import only_one
 
 log = logging.getLogger(__name__)
 
-# pooch would do all of this but resume, which 3.5 GB over a weak line need.
 PAUSES = (1.0, 4.0)  # seconds before a source is tried again, if it does not say how long
 MOST = 16 << 30  # bytes of a file whose size is not known
 

@@ -28,8 +28,6 @@ from urllib.parse import quote
 
 from filelock import FileLock, Timeout
 
-from tlw.runtime.launch import processes
-
 if TYPE_CHECKING:
     import torch
 
@@ -165,19 +163,26 @@ def _count() -> int:
         return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
+def ranks() -> int:
+    """How many processes train one network together, as torchrun tells each of them; else 1."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
+
+
 def pick_device(device: str) -> "torch.device":
     """The device of that name; "auto" is the first GPU, or the CPU where there is none.
 
+    A GPU becomes torch's current one; of several ranks each has its own.
+
     Raises:
-        ValueError: for one that cannot be used, or one with a number for several processes.
+        ValueError: for one that cannot be used, or one with a number for several ranks.
     """
     import torch
 
-    if processes() > 1 and device.startswith("cuda:"):
+    if ranks() > 1 and device.startswith("cuda:"):
         raise ValueError(f"expected device cuda or auto for several GPUs, found {device!r}")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and processes() > 1:  # each has its own
+    if device == "cuda" and ranks() > 1:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         found = torch.device(device)
@@ -185,4 +190,6 @@ def pick_device(device: str) -> "torch.device":
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {device!r} cannot be used: {reason}; try 'cpu'") from None
+    if found.type == "cuda" and found.index is not None:
+        torch.cuda.set_device(found)  # some of what torch does goes to the current one
     return found

@@ -1,6 +1,7 @@
 """Signals that ask a training to stop, and the step that it may still end."""
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,20 +16,24 @@ def stopping_signals() -> list[signal.Signals]:
     return numbers
 
 
-def leave_signals_to_the_parent(_: int) -> None:
-    """A group's SIGTERM reaches workers, too, whose end would break the parent's last step."""
-    for number in stopping_signals():
-        signal.signal(number, signal.SIG_IGN)
-
-
 @contextmanager
 def stop_signal() -> Iterator[list[int]]:
-    """A list that gets the number of the first of these signals; a second one acts at once."""
+    """A list that gets the number of the first of these signals; a later one acts at once.
+
+    Within a second it counts as the same: a scheduler signals all of a job, torchrun among them,
+    which hands it on.
+    """
     received: list[int] = []
+    since = 0.0
 
     def note(number: int, _: Any) -> None:
-        received.append(number)
-        signal.signal(number, signal.SIG_DFL)
+        nonlocal since
+        if not received:
+            since = time.monotonic()
+            received.append(number)
+        elif time.monotonic() - since > 1:
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)
 
     before = {number: signal.signal(number, note) for number in stopping_signals()}
     try:
