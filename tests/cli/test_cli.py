@@ -150,7 +150,7 @@ def test_an_image_set_that_is_not_known_is_told_with_the_ones_that_are(monkeypat
     monkeypatch.chdir(ROOT)
     told = mistake("fetch", "set5", "--folder", tmp_path)
     assert told.startswith("resources/datasets.yaml: expected one of ")
-    assert told.endswith("found 'set5'; did you mean 'Set5'?")
+    assert told.endswith("found 'set5' (did you mean 'Set5'?)")
     assert "nosuchset" in mistake("fetch", "nosuchset", "--folder", tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -172,7 +172,7 @@ def test_a_folder_that_was_not_fetched_says_how_to(tmp_path):
 def test_an_unknown_protocol_is_refused(tmp_path):
     folder = image_set(tmp_path / "Mine", [photograph()])
     words = ("-o", tmp_path / "x.h5", "--scale", "2", "--use", "test", "--protocol", "papr")
-    assert "unknown protocol 'papr'" in mistake("pairs", folder, *words)
+    assert "protocol: expected one of paper, standard, found 'papr'" in mistake("pairs", folder, *words)
 
 
 def test_evaluate_names_the_file_that_is_missing(tmp_path):
@@ -217,7 +217,7 @@ def test_weights_of_an_unknown_judge_are_refused(tmp_path):
     ("change", "told"),
     [
         ({"scale": 5}, "cell: scale: expected 2, 3 or 4, found 5"),
-        ({"sede": 1}, "cell: sede: unknown key; did you mean 'seed'?"),
+        ({"sede": 1}, "cell: sede: unknown key (did you mean 'seed'?)"),
         ({"loss": {"kind": "pixel", "base": "l3"}}, "loss.pixel.base: expected 'l1' or 'mse'"),
     ],
 )

@@ -25,7 +25,7 @@ def test_it_is_at_hand_as_soon_as_something_lies_in_its_folder(tmp_path):
 
 
 def test_a_name_that_is_not_known_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="found 'Set6'; did you mean 'Set5'"):
+    with pytest.raises(ValueError, match=r"found 'Set6' \(did you mean 'Set5'"):
         not_at_hand(["Set6"], REGISTRY, tmp_path)
 
 

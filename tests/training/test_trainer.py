@@ -203,7 +203,7 @@ def test_an_unknown_key_in_cell_json_is_refused_with_file_and_key(tmp_path, pair
     path.write_text(json.dumps(content))
     ended = run(tlw_train(tmp_path, pairs))
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
-    assert f"{path}: recipe.epoch: unknown key; did you mean 'epochs'?" in ended.stderr
+    assert f"{path}: recipe.epoch: unknown key (did you mean 'epochs'?)" in ended.stderr
 
 
 @pytest.mark.parametrize("device", ["gpu", "cuda:99", "meta", "cpu:x"])

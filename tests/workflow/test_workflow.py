@@ -72,7 +72,7 @@ def test_it_has_no_lint(clone):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda c: c.update(protocl="paper"), "protocl: unknown key; did you mean 'protocol'?"),
+        (lambda c: c.update(protocl="paper"), "protocl: unknown key (did you mean 'protocol'?)"),
         (lambda c: c["grids"]["table1"].update(scales=[5]), "grids.table1.scales.0"),
         (lambda c: c["grids"]["table1"]["backbones"].append("edrs"), "did you mean 'edsr'?"),
         (lambda c: c["losses"].update({"l1-tlw": {"sampels": 2}}), "did you mean 'samples'?"),

