@@ -18,6 +18,7 @@ from tlw.networks.sr_net import build_network, load_network, save_network
 from tlw.networks.upscale import upscale, upscale_images
 
 NEAREST = {"path": "test_upscale:Nearest"}
+OURS = {"networks": [NEAREST["path"]]}
 
 
 class Nearest(torch.nn.Module):
@@ -143,7 +144,7 @@ def test_files_and_folders_are_taken_and_what_was_there_is_replaced(tmp_path, ne
     (photos / "notes.txt").write_text("no image")
     (out / "a.png").write_text("old")
     given = [tmp_path / "c.gif", photos, photos / "b.jpg"]  # one of them twice
-    upscale_images(given, nearest, out)
+    upscale_images(given, nearest, out, **OURS)
     assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "c.png"}
     for path in out.iterdir():
         assert read_picture(path).samples.shape == (12, 16, 3)
@@ -167,9 +168,9 @@ def test_images_that_cannot_be_told_apart_or_found_are_refused_before_any_work(t
     (tmp_path / "link").symlink_to(one)
     for folder in (one, tmp_path / "two" / ".." / "one", tmp_path / "link"):
         with pytest.raises(ValueError, match=r"a\.png is one of the images to read"):
-            upscale_images([one], nearest, folder)
+            upscale_images([one], nearest, folder, **OURS)
     with pytest.raises(ValueError, match="tiles of 73 lr pixels or more"):
-        upscale_images([one], nearest, out, tile=50)
+        upscale_images([one], nearest, out, tile=50, **OURS)
     assert not out.exists() and (one / "a.png").read_bytes() == before
 
 
@@ -179,7 +180,7 @@ def test_an_unreadable_image_is_named_and_those_before_it_stay(tmp_path, nearest
         write_image(photos / f"{name}.png", np.ascontiguousarray(photograph(size=(6, 8))))
     (photos / "b.png").write_bytes((photos / "b.png").read_bytes()[:50])
     with pytest.raises(ValueError, match=rf"^{photos}/b\.png: .*cannot be read"):
-        upscale_images([photos], nearest, out)
+        upscale_images([photos], nearest, out, **OURS)
     assert [path.name for path in out.iterdir()] == ["a.png"]
 
 
@@ -190,7 +191,7 @@ def test_a_network_that_gives_no_numbers_is_told_with_the_image(tmp_path):
     save_network(tmp_path / "w.safetensors", net, cell)
     write_image(tmp_path / "a.png", np.ascontiguousarray(photograph(size=(6, 8))))
     with pytest.raises(ValueError, match=r"a\.png: expected an image with finite values"):
-        upscale_images([tmp_path / "a.png"], tmp_path / "w.safetensors", tmp_path / "out")
+        upscale_images([tmp_path / "a.png"], tmp_path / "w.safetensors", tmp_path / "out", **OURS)
 
 
 # --- memory -----------------------------------------------------------------------------------

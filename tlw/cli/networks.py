@@ -10,11 +10,14 @@ from tlw.cli.options import (
     CellsPerGpu,
     Device,
     JudgeFolder,
+    Networks,
     Output,
     PairsFiles,
     Threads,
     Tile,
+    Trusted,
     claimed,
+    may_be_imported,
     set_threads,
 )
 from tlw.imaging.tiles import OVERLAP, TILE
@@ -108,10 +111,13 @@ def upscale(
     ] = OVERLAP,
     device: Device = "auto",
     threads: Threads = None,
+    network: Networks = None,
+    trust: Trusted = None,
 ) -> None:
     """Enlarges images by a trained cell: any size, 8 or 16 bits, alpha and grey kept."""
     set_threads(threads)
     from tlw.networks.upscale import upscale_images
     from tlw.runtime.devices import pick_device
 
-    upscale_images(images, weights, output, device=pick_device(device), tile=tile, overlap=overlap)
+    options = {"tile": tile, "overlap": overlap, "networks": may_be_imported(network, trust)}
+    upscale_images(images, weights, output, device=pick_device(device), **options)

@@ -15,6 +15,24 @@ JudgeFolder = Annotated[
         show_default="the user's cache folder",
     ),
 ]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network",
+        help="Class of yours that a weights file may name, package.module:Class; it is imported. "
+        "Repeatable.",
+        show_default="none",
+    ),
+]
+Trusted = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust",
+        help="Weights file whose own class may be imported, whatever it is: this runs its code. "
+        "Repeatable.",
+        show_default="none",
+    ),
+]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto: a GPU if there is one.")]
 CellsPerGpu = Annotated[
     int, typer.Option(help="Jobs that may have a GPU at the same time, if all say so.", min=1)
@@ -30,6 +48,13 @@ Tile = Annotated[
         "such tiles; 0: never. Memory grows with its square: 512 take 4 GB at x4.",
     ),
 ]
+
+
+def may_be_imported(networks: list[str] | None, trusted: list[Path] | None) -> set[str]:
+    """The import paths of networks that a user has named, or trusted a file to name."""
+    from tlw.networks.sr_net import network_named_in
+
+    return {*(networks or ()), *map(network_named_in, trusted or ())}
 
 
 def claimed(device: str, count: int, share: int) -> AbstractContextManager[list[int]]:

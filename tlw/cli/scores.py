@@ -9,10 +9,13 @@ from tlw.cli.options import (
     CellsPerGpu,
     Device,
     JudgeFolder,
+    Networks,
     PairsFiles,
     Threads,
     Tile,
+    Trusted,
     claimed,
+    may_be_imported,
     set_threads,
 )
 from tlw.imaging.tiles import TILE
@@ -38,6 +41,8 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = None,
     cells_per_gpu: CellsPerGpu = 1,
+    network: Networks = None,
+    trust: Trusted = None,
 ) -> None:
     """Scores trained or imported networks, or bicubic upsampling, on benchmarks.
 
@@ -61,7 +66,8 @@ def evaluate(
         if weights == ["bicubic"]:
             evaluate_bicubic(pairs, output, **options)
         else:
-            evaluate_cells(outputs, pairs, tile=tile, **options)
+            networks = may_be_imported(network, trust)
+            evaluate_cells(outputs, pairs, tile=tile, networks=networks, **options)
 
 
 def score(

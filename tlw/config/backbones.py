@@ -18,6 +18,7 @@ BACKBONES: dict[str, str] = {
 # take all memory, or for ever. RCAN, the deepest, has 200 blocks of 64 features.
 WIDEST = 2048
 DEEPEST = 1000
+_LESS = {"window": 32, "overlap_ratio": 2}  # tables of indices grow with their fourth power
 _DEPTHS = ("blocks", "groups", "layers", "depths")
 
 
@@ -45,8 +46,9 @@ def _check_sizes(arguments: Mapping[str, Any], what: str) -> None:
         numbers = value if isinstance(value, list | tuple) else [value]
         numbers = [number for number in numbers if isinstance(number, int | float)]
         most = max([len(numbers), *numbers], default=0)
-        if most > WIDEST:
-            raise ValueError(f"{what}: {key}: expected {WIDEST} or less, found {shown(value)}")
+        limit = _LESS.get(key, WIDEST)
+        if most > limit:
+            raise ValueError(f"{what}: {key}: expected {limit} or less, found {shown(value)}")
         if key in _DEPTHS:
             depth *= max(1, sum(numbers))
     if depth > DEEPEST:

@@ -1,7 +1,7 @@
 """Image files enlarged by a trained network."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +28,7 @@ def upscale_images(
     device: torch.device | str = "cpu",
     tile: int = TILE,
     overlap: int = OVERLAP,
+    networks: Collection[str] = (),
 ) -> None:
     """Writes each image, enlarged, as `output`/<its stem>.png, in the bit depth that it has.
 
@@ -37,6 +38,7 @@ def upscale_images(
         output: a folder. What is there under these names is overwritten.
         tile: side of the tiles of an image that has more pixels than one of them, see
             `tlw.imaging.tiles`.
+        networks: classes from elsewhere that the weights may name, see `load_network`.
 
     Raises:
         ValueError: before any work for an image that is not there, for two that would be written
@@ -44,7 +46,7 @@ def upscale_images(
             Those before it stay.
     """
     targets = _targets(images, output)
-    net, cell = load_network(weights)
+    net, cell = load_network(weights, networks=networks)
     check_tiles(tile, overlap, net.window)
     net.to(device)
     for target, path in tqdm(targets.items(), f"x{cell.scale}", disable=None):

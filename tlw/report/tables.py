@@ -97,7 +97,7 @@ def _imported(weights: Path) -> list[dict[str, Any]]:
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
         if "imported" not in metadata:
             return []
-        imported = Imported.parse(json.loads(metadata["imported"]), "imported")
+        imported = Imported.parse(json.loads(metadata["imported"]), "imported", imports=False)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{weights}: cannot be read as weights: {error}") from None
     origin = {"source": imported.source, "sha256": imported.sha256}
