@@ -130,12 +130,15 @@ def tables(
             help="Benchmark whose images are not at hand; repeatable.", show_default="none"
         ),
     ] = None,
+    note: Annotated[
+        str, typer.Option(help="A sentence below the table.", show_default="none")
+    ] = "",
 ) -> None:
     """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
     from tlw.report.tables import write_tables
 
     options = {"title": title, "published": published, "number": number}
-    print(write_tables(cells, output, **options, left_out=left_out or ()))  # noqa: T201
+    print(write_tables(cells, output, **options, left_out=left_out or (), note=note))  # noqa: T201
 
 
 def compare(

@@ -1,22 +1,71 @@
 """The config, checked, and what the rules look up in it."""
 
 import os
+import shutil
+import sys
 from pathlib import Path
+from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
+from snakemake.utils import update_config
 
+from tlw.config.backbones import is_known
 from tlw.config.config import Config
 from tlw.data.protocols import PROTOCOLS
 from tlw.data.registry import load_registry, not_at_hand
+from tlw.config.settings import SCALES, JudgeNet, TLWSettings, Use
+from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import at
-from tlw.config.settings import TLWSettings
 
 IMAGES = Path("resources/images")
+REGISTRY_FILE = Path("resources/datasets.yaml")
+
+
+def config_read_again():
+    """What Snakemake made of the config files, by our own reader of YAML: Snakemake's takes
+    24:00:00 for 86400, 010 for 8, yes for true. Files and `--config` are merged as Snakemake does.
+    """
+    if workflow.modifier.is_module:  # the workflow that uses this one gives the config
+        return config
+    given = list(workflow.overwrite_configfiles)
+    own = [file for file in workflow.configfiles if file not in given]
+    content = {}
+    for file in [*own, *given]:
+        part = read_yaml(file)
+        if not isinstance(part, dict):
+            raise ValueError(f"{file}: expected keys and values, found {part!r:.80}")
+        update_config(content, part)
+    update_config(content, dict(workflow.config_settings.config))
+    return content
+
+
+def check_surroundings():
+    """Whether Snakemake runs where its rules find their files and the command `tlw`."""
+    if not REGISTRY_FILE.exists():
+        raise ValueError(
+            f"{REGISTRY_FILE}: not found from {os.getcwd()}: Snakemake has to run in the "
+            f"repository's folder, {Path(workflow.basedir).parent}; change there, or give "
+            "--directory"
+        )
+    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
+        return  # jobs have an environment of their own
+    command = shutil.which("tlw")
+    beside = Path(sys.executable).with_name("tlw")
+    if command is None:
+        raise ValueError(
+            "the command tlw is not on PATH, which all rules call; activate the environment "
+            f"first: source {beside.with_name('activate')}"
+        )
+    if beside.exists() and not beside.samefile(command) and workflow.is_main_process:
+        logger.warning(f"Rules will call {command}, not {beside}, beside this Python: PATH says so")
+
 
 try:
-    SETTINGS = Config.parse(config, "config")
-    REGISTRY = load_registry(Path("resources/datasets.yaml"))
+    check_surroundings()
+    SETTINGS = Config.parse(config_read_again(), "config")
+    REGISTRY = load_registry(REGISTRY_FILE)
     for name, grid in SETTINGS.grids.items():
         with at(f"config: grids.{name}.train"):
             for image_set in not_at_hand(grid.train, REGISTRY, IMAGES):
@@ -46,11 +95,11 @@ wildcard_constraints:
     grid="|".join(CELLS),
     cell="|".join(sorted({name for cells in CELLS.values() for name in cells})),
     imported="|".join(sorted({name for found in CHECKPOINTS.values() for name in found})) or "(?!)",
-    row=r"bicubic_x[234]|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x[234]_[A-Za-z0-9.-]+_(seed\d+|imported)",
+    row=r"bicubic_x\d|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x\d_[A-Za-z0-9.-]+_(seed\d+|imported)",
     image_set=r"[A-Za-z0-9][A-Za-z0-9.-]*",
-    use="train|test",
-    scale="[234]",
-    net="vgg|alex",
+    use="|".join(get_args(Use)),
+    scale="|".join(map(str, SCALES)),
+    net="|".join(get_args(JudgeNet)),
 
 
 def cell_of(wildcards):
@@ -91,6 +140,31 @@ def weights_of(row):
     return [] if row.startswith("bicubic_") else [f"{RESULTS}/{row}/weights.safetensors"]
 
 
+def networks_of(grid, scale):
+    """The cells and imported networks of a grid at a scale, by folder."""
+    networks = CELLS[grid] | CHECKPOINTS[grid]
+    return {name: network for name, network in networks.items() if network.scale == int(scale)}
+
+
+def foreign_networks(rows):
+    """The options of `tlw evaluate` that name the classes of the user's in this config."""
+    cells = [CELLS.get(os.path.dirname(row), {}).get(os.path.basename(row)) for row in rows]
+    paths = dict.fromkeys(cell.backbone.path for cell in cells if cell)
+    return [f"--network={path}" for path in paths if not is_known(path)]
+
+
+def scores_of(grid):
+    """What a table waits for: each row's scores, or what says that all of a scale are there."""
+    rows = rows_of(grid)
+    if not SETTINGS.grids[grid].score_together:
+        return [f"{row}/scores.csv" for row in rows]
+    scales = dict.fromkeys(scale_of(os.path.basename(row)) for row in rows)
+    alone = [row for row in rows if os.path.basename(row).startswith("bicubic_")]
+    return [f"{row}/scores.csv" for row in alone] + [
+        f"{RESULTS}/{grid}/scored_x{scale}" for scale in scales
+    ]
+
+
 def rows_of(grid):
     """The folders of a table's rows, in order: each scale's cells, imported ones, and bicubic."""
     networks = CELLS[grid] | CHECKPOINTS[grid]
@@ -101,7 +175,9 @@ def rows_of(grid):
     return [f"{RESULTS}/{row}" for row in rows]
 
 
-def number_option(grid):
-    """The paper's table that a grid is compared with, as an option of `tlw tables`."""
-    number = SETTINGS.grids[grid].published
-    return "" if number is None else f"--number {number}"
+def table_options(grid):
+    """The options of `tlw tables` that a grid has or has not."""
+    settings = SETTINGS.grids[grid]
+    number = [] if settings.published is None else [f"--number={settings.published}"]
+    note = [f"--note={settings.note}"] if settings.note else []
+    return number + note + [f"--left-out={image_set.name}" for image_set in LEFT_OUT]
