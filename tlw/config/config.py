@@ -17,7 +17,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from tlw.config.backbones import BACKBONES, check, is_known
 from tlw.config.paths import FolderPath, expanded
 from tlw.config.resources import Request, request_for
-from tlw.config.schema import Arguments, Flag, Model, Name, Number, Whole, may_import
+from tlw.config.schema import Arguments, Flag, IsNumber, Model, Name, Number, Whole, may_import
 from tlw.config.settings import (
     LOSSES,
     PRESETS,
@@ -48,9 +48,15 @@ def _each_once(values: tuple) -> tuple:
     return values
 
 
+def _fits_generators(seed: int) -> int:
+    if seed >= 2**63:
+        raise ValueError(f"expected a seed below 2^63 (19 digits), found {seed}")
+    return seed
+
+
 Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_each_once)]
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1), AfterValidator(_each_once)]
-Seed = Annotated[Whole, Field(ge=0, lt=2**63)]  # what random generators take
+Seed = Annotated[Whole, Field(ge=0), AfterValidator(_fits_generators)]
 Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_each_once)]
 Images = Literal["signed-rgb", "signed-bgr", "unit-rgb"]
 
@@ -141,7 +147,7 @@ class Grid(Model):
     """One table: backbones x scales x losses x seeds, trained alike, and rows from elsewhere."""
 
     title: str = Field(description="the caption of its table")
-    published: Literal[1, 2] | None = Field(
+    published: Annotated[Literal[1, 2] | None, IsNumber] = Field(
         default=None, description="the paper's table whose numbers stand beside ours"
     )
     train: Names = Field(description="image sets to train on")

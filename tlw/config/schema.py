@@ -39,8 +39,9 @@ def _no_number(value: Any) -> Any:
 
 
 # pydantic would take true for 1, and 1 for true.
-Whole = Annotated[int, BeforeValidator(_no_truth_value)]
-Number = Annotated[float, BeforeValidator(_no_truth_value)]
+IsNumber = BeforeValidator(_no_truth_value)
+Whole = Annotated[int, IsNumber]
+Number = Annotated[float, IsNumber]
 Flag = Annotated[bool, BeforeValidator(_no_number)]
 
 

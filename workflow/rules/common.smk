@@ -59,7 +59,9 @@ def check_surroundings():
             f"first: source {beside.with_name('activate')}"
         )
     if beside.exists() and not beside.samefile(command) and workflow.is_main_process:
-        logger.warning(f"Rules will call {command}, not {beside}, beside this Python: PATH says so")
+        logger.warning(
+            f"Rules will call {command}, not {beside}, beside this Python: PATH says so"
+        )
 
 
 try:
@@ -84,7 +86,9 @@ RESULTS = SETTINGS.results
 TEST = [name for name in SETTINGS.test if name not in {x.name for x in LEFT_OUT}]
 PROTOCOL = PROTOCOLS[SETTINGS.protocol]
 WEIGHTS = "resources/weights"
-CELLS = {grid: {cell.name: cell for cell in SETTINGS.cells(grid)} for grid in SETTINGS.grids}
+CELLS = {
+    grid: {cell.name: cell for cell in SETTINGS.cells(grid)} for grid in SETTINGS.grids
+}
 CHECKPOINTS = {
     grid: {checkpoint.folder: checkpoint for checkpoint in settings.imported}
     for grid, settings in SETTINGS.grids.items()
@@ -94,7 +98,10 @@ CHECKPOINTS = {
 wildcard_constraints:
     grid="|".join(CELLS),
     cell="|".join(sorted({name for cells in CELLS.values() for name in cells})),
-    imported="|".join(sorted({name for found in CHECKPOINTS.values() for name in found})) or "(?!)",
+    imported="|".join(
+        sorted({name for found in CHECKPOINTS.values() for name in found})
+    )
+    or "(?!)",
     row=r"bicubic_x\d|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x\d_[A-Za-z0-9.-]+_(seed\d+|imported)",
     image_set=r"[A-Za-z0-9][A-Za-z0-9.-]*",
     use="|".join(get_args(Use)),
@@ -137,18 +144,26 @@ def judge_of(wildcards):
 
 def weights_of(row):
     """The network of a row, trained or imported; bicubic has none."""
-    return [] if row.startswith("bicubic_") else [f"{RESULTS}/{row}/weights.safetensors"]
+    return (
+        [] if row.startswith("bicubic_") else [f"{RESULTS}/{row}/weights.safetensors"]
+    )
 
 
 def networks_of(grid, scale):
     """The cells and imported networks of a grid at a scale, by folder."""
     networks = CELLS[grid] | CHECKPOINTS[grid]
-    return {name: network for name, network in networks.items() if network.scale == int(scale)}
+    return {
+        name: network
+        for name, network in networks.items()
+        if network.scale == int(scale)
+    }
 
 
 def foreign_networks(rows):
     """The options of `tlw evaluate` that name the classes of the user's in this config."""
-    cells = [CELLS.get(os.path.dirname(row), {}).get(os.path.basename(row)) for row in rows]
+    cells = [
+        CELLS.get(os.path.dirname(row), {}).get(os.path.basename(row)) for row in rows
+    ]
     paths = dict.fromkeys(cell.backbone.path for cell in cells if cell)
     return [f"--network={path}" for path in paths if not is_known(path)]
 
@@ -170,7 +185,11 @@ def rows_of(grid):
     networks = CELLS[grid] | CHECKPOINTS[grid]
     rows = []
     for scale in dict.fromkeys(network.scale for network in networks.values()):
-        rows += [f"{grid}/{name}" for name, network in networks.items() if network.scale == scale]
+        rows += [
+            f"{grid}/{name}"
+            for name, network in networks.items()
+            if network.scale == scale
+        ]
         rows.append(f"bicubic_x{scale}")
     return [f"{RESULTS}/{row}" for row in rows]
 

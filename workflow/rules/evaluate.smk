@@ -15,6 +15,9 @@ rule evaluate:
         f"{RESULTS}/{{row}}/benchmarks/evaluate.tsv"
     conda:
         "../../environment.yml"
+    threads: SETTINGS.threads
+    resources:
+        gpu=0 if SETTINGS.device == "cpu" else 1,
     params:
         network=lambda wildcards, input: input.get("weights") or "bicubic",
         foreign=lambda wildcards: foreign_networks([wildcards.row]),
@@ -22,9 +25,6 @@ rule evaluate:
         judge_folder=lambda wildcards, input: os.path.dirname(input.lpips[0]),
         device=lambda wildcards, threads: SETTINGS.device,
         share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
-    threads: SETTINGS.threads
-    resources:
-        gpu=0 if SETTINGS.device == "cpu" else 1,
     shell:
         "tlw evaluate {params.network:q} {params.pairs:q} --output {output:q}"
         " --judge-folder {params.judge_folder:q} --device {params.device:q} --threads {threads}"
@@ -51,17 +51,18 @@ rule evaluate_together:
         f"{RESULTS}/{{grid}}/benchmarks/evaluate_x{{scale}}.tsv"
     conda:
         "../../environment.yml"
+    threads: SETTINGS.threads
+    resources:
+        gpu=0 if SETTINGS.device == "cpu" else 1,
     params:
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
         judge_folder=lambda wildcards, input: os.path.dirname(input.lpips[0]),
         foreign=lambda wildcards: foreign_networks(
-            f"{wildcards.grid}/{name}" for name in networks_of(wildcards.grid, wildcards.scale)
+            f"{wildcards.grid}/{name}"
+            for name in networks_of(wildcards.grid, wildcards.scale)
         ),
         device=lambda wildcards, threads: SETTINGS.device,
         share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
-    threads: SETTINGS.threads
-    resources:
-        gpu=0 if SETTINGS.device == "cpu" else 1,
     shell:
         "tlw evaluate {input.weights:q} {params.pairs:q}"
         " --judge-folder {params.judge_folder:q} --device {params.device:q} --threads {threads}"

@@ -17,7 +17,9 @@ def submission(job):
     params = {
         **{"run_uuid": "asked", "slurm_logfile": os.devnull, "comment_str": "asked"},
         "account": f"-A {asked.slurm_account}" if asked.get("slurm_account") else "",
-        "partition": f"-p {asked.slurm_partition}" if asked.get("slurm_partition") else "",
+        "partition": (
+            f"-p {asked.slurm_partition}" if asked.get("slurm_partition") else ""
+        ),
         "workdir": os.getcwd(),
     }
     command = get_submit_command(job, params, settings=workflow.executor_settings)
@@ -44,9 +46,13 @@ def refusals(jobs):
     """What SLURM says of each kind of job that it would refuse, and what to do."""
     kinds = {submission(job): job for job in jobs if not job.is_local}
     for command, job in list(kinds.items())[:ASKED_AT_MOST]:
-        done = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=120)
+        done = subprocess.run(
+            command, shell=True, capture_output=True, text=True, timeout=120
+        )
         if done.returncode:
-            asked = {key: job.resources.get(key) for key in ("runtime", "mem_mb", "gpu")}
+            asked = {
+                key: job.resources.get(key) for key in ("runtime", "mem_mb", "gpu")
+            }
             told = ", ".join(f"{key} {value}" for key, value in asked.items() if value)
             what = f"group {job.name}" if job.is_group() else f"rule {job.rule.name}"
             yield (
@@ -57,7 +63,10 @@ def refusals(jobs):
 
 onstart:
     if workflow.is_main_process and workflow.executor_plugin.name == "slurm":
-        jobs = (workflow.dag.get_job_group(job) or job for job in workflow.dag.needrun_jobs())
+        jobs = (
+            workflow.dag.get_job_group(job) or job
+            for job in workflow.dag.needrun_jobs()
+        )
         found = list(refusals(jobs))
         if found:
             raise WorkflowError("\n".join(found))

@@ -21,22 +21,28 @@ rule train:
         f"{RESULTS}/{{grid}}/{{cell}}/benchmarks/train.tsv"
     conda:
         "../../environment.yml"
-    params:
-        content=lambda wildcards: cell_of(wildcards).model_dump_json(),
-        cell=lambda wildcards, output: os.path.join(os.path.dirname(output.weights), "cell.json"),
-        pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
-        judge=lambda wildcards, input: [f"--judge-folder={os.path.dirname(x)}" for x in input.judge],
-        # Of resources or threads, so that a change of what no result depends on reruns nothing.
-        device=lambda wildcards, threads: SETTINGS.device,
-        seconds=lambda wildcards, threads: SETTINGS.checkpoint_seconds,
-        gpus=lambda wildcards, resources: max(1, resources.gpu),
-        share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
-        graphs=lambda wildcards, threads: "--cuda-graphs" if SETTINGS.cuda_graphs else "",
     threads: SETTINGS.threads
     resources:
         runtime=lambda wildcards, attempt: asked(wildcards, attempt)["runtime"],
         mem_mb=lambda wildcards, attempt: asked(wildcards, attempt)["mem_mb"],
         gpu=lambda wildcards, attempt: asked(wildcards, attempt)["gpu"],
+    params:
+        content=lambda wildcards: cell_of(wildcards).model_dump_json(),
+        cell=lambda wildcards, output: os.path.join(
+            os.path.dirname(output.weights), "cell.json"
+        ),
+        pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
+        judge=lambda wildcards, input: [
+            f"--judge-folder={os.path.dirname(x)}" for x in input.judge
+        ],
+        # Of resources or threads, so that a change of what no result depends on reruns nothing.
+        device=lambda wildcards, threads: SETTINGS.device,
+        seconds=lambda wildcards, threads: SETTINGS.checkpoint_seconds,
+        gpus=lambda wildcards, resources: max(1, resources.gpu),
+        share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
+        graphs=lambda wildcards, threads: (
+            "--cuda-graphs" if SETTINGS.cuda_graphs else ""
+        ),
     shell:
         # exec, since the shell would die of a signal that asks the training to stop, and the job
         # with it, before there is a checkpoint
