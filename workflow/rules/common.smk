@@ -1,14 +1,11 @@
 """The config, checked, and what the rules look up in it."""
 
 import os
-import shutil
-import sys
 from pathlib import Path
 from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
-from snakemake.settings.types import DeploymentMethod
 from snakemake.utils import update_config
 
 from tlw.config.backbones import is_known
@@ -20,17 +17,18 @@ from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import at
 
 IMAGES = Path("resources/images")
-REGISTRY_FILE = Path("resources/datasets.yaml")
 
 
 def config_read_again():
     """What Snakemake made of the config files, by our own reader of YAML: Snakemake's takes
     24:00:00 for 86400, 010 for 8, yes for true. Files and `--config` are merged as Snakemake does.
     """
-    if workflow.modifier.is_module:  # the workflow that uses this one gives the config
-        return config
+    if workflow.modifier.parent_modifier is not None:
+        return config  # from the workflow that uses this one as a module
     given = list(workflow.overwrite_configfiles)
     own = [file for file in workflow.configfiles if file not in given]
+    if workflow.config_settings.replace_workflow_config:
+        own = []
     content = {}
     for file in [*own, *given]:
         part = read_yaml(file)
@@ -41,31 +39,7 @@ def config_read_again():
     return content
 
 
-def check_surroundings():
-    """Whether Snakemake runs where its rules find their files and the command `tlw`."""
-    if not REGISTRY_FILE.exists():
-        raise ValueError(
-            f"{REGISTRY_FILE}: not found from {os.getcwd()}: Snakemake has to run in the "
-            f"repository's folder, {Path(workflow.basedir).parent}; change there, or give "
-            "--directory"
-        )
-    if DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method:
-        return  # jobs have an environment of their own
-    command = shutil.which("tlw")
-    beside = Path(sys.executable).with_name("tlw")
-    if command is None:
-        raise ValueError(
-            "the command tlw is not on PATH, which all rules call; activate the environment "
-            f"first: source {beside.with_name('activate')}"
-        )
-    if beside.exists() and not beside.samefile(command) and workflow.is_main_process:
-        logger.warning(
-            f"Rules will call {command}, not {beside}, beside this Python: PATH says so"
-        )
-
-
 try:
-    check_surroundings()
     SETTINGS = Config.parse(config_read_again(), "config")
     REGISTRY = load_registry(REGISTRY_FILE)
     for name, grid in SETTINGS.grids.items():
