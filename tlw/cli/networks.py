@@ -13,6 +13,7 @@ from tlw.cli.options import (
     Networks,
     Output,
     PairsFiles,
+    Scale,
     Threads,
     Tile,
     Trusted,
@@ -20,6 +21,7 @@ from tlw.cli.options import (
     may_be_imported,
     set_threads,
 )
+from tlw.config.backbones import BACKBONES
 from tlw.imaging.tiles import OVERLAP, TILE
 
 
@@ -76,8 +78,8 @@ def train(
 def import_(
     checkpoint: Annotated[str, typer.Argument(help="State dict: .pt, .pth or .safetensors.")],
     output: Output,
-    backbone: Annotated[str, typer.Option(help="vdsr, edsr, rcan or hat.")],
-    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    backbone: Annotated[str, typer.Option(help=f"{', '.join(BACKBONES)}.")],
+    scale: Scale,
     name: Annotated[
         str | None, typer.Option(help="In tables.", show_default="the backbone's with -authors")
     ] = None,

@@ -2,10 +2,14 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from tlw.config.settings import SCALES, JudgeNet, ProtocolName
+
+NETS = ", ".join(get_args(JudgeNet))
+PROTOCOLS = " or ".join(get_args(ProtocolName))
 JudgeFolder = Annotated[
     Path | None,
     typer.Option(
@@ -32,6 +36,10 @@ Trusted = Annotated[
         "Repeatable.",
         show_default="none",
     ),
+]
+Scale = Annotated[
+    int,
+    typer.Option(help=", ".join(map(str, SCALES)) + ".", min=min(SCALES), max=max(SCALES)),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto: a GPU if there is one.")]
 CellsPerGpu = Annotated[

@@ -6,11 +6,13 @@ from typing import Annotated
 import typer
 
 from tlw.cli.options import (
+    PROTOCOLS,
     CellsPerGpu,
     Device,
     JudgeFolder,
     Networks,
     PairsFiles,
+    Scale,
     Threads,
     Tile,
     Trusted,
@@ -73,10 +75,12 @@ def evaluate(
 def score(
     sr: Annotated[Path, typer.Argument(help="Folder of images that a method made.")],
     hr: Annotated[Path, typer.Argument(help="Folder of the reference images.")],
-    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    scale: Scale,
     protocol: Annotated[
         str,
-        typer.Option(help="standard, or paper: its own numbers are from sr not rounded to 8 bits."),
+        typer.Option(
+            help=f"{PROTOCOLS}: the paper's own numbers are from sr not rounded to 8 bits."
+        ),
     ] = "standard",
     name: Annotated[
         str | None, typer.Option(help="The method's, in tables.", show_default="its folder's")
