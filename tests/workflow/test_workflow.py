@@ -293,6 +293,7 @@ def test_an_imported_checkpoint_is_scored_like_a_cell_and_stands_in_its_grid(clo
     assert list(score.values())[:7] == row and 0 < float(score["psnr_y"]) < 60
 
 
+@pytest.mark.slow
 def test_networks_are_scored_together_and_one_is_still_made_by_naming_it(clone, imported):
     """What was trained once is trained again for its own settings' sake alone."""
     grid = SMALL["grids"]["one"] | {
