@@ -158,7 +158,7 @@ def test_an_image_set_of_ones_own_trains_the_example_as_contributing_says(clone,
     target = "results/examples/own/shuffle_x2_charbonnier_seed0/weights.safetensors"
     shell(printed.replace("-n", f"{target} --cores 1 --show-failed-logs"), clone)
     monkeypatch.syspath_prepend(clone / "examples")
-    net, cell = load_network(clone / target)
+    net, cell = load_network(clone / target, networks=["my_networks:Shuffle"])
     assert cell.train == ("my-photos",) and cell.backbone.path == "my_networks:Shuffle"
     assert cell.loss.path == "my_losses:Charbonnier" and cell.loss.arguments == {"eps": 0.002}
     assert net(torch.rand(1, 3, 8, 8)).shape == (1, 3, 16, 16)

@@ -172,7 +172,9 @@ def test_a_folder_that_was_not_fetched_says_how_to(tmp_path):
 def test_an_unknown_protocol_is_refused(tmp_path):
     folder = image_set(tmp_path / "Mine", [photograph()])
     words = ("-o", tmp_path / "x.h5", "--scale", "2", "--use", "test", "--protocol", "papr")
-    assert "unknown protocol 'papr'" in mistake("pairs", folder, *words)
+    assert "protocol: expected one of paper, standard, found 'papr'" in mistake(
+        "pairs", folder, *words
+    )
 
 
 def test_evaluate_names_the_file_that_is_missing(tmp_path):

@@ -199,7 +199,6 @@ def test_a_changed_setting_changes_the_cells_that_it_touches_and_no_others(place
         ("grids/table/title", "Another title"),
         ("backbones/edsr/arguments", {"blocks": 1, "features": 8}),  # in another order
         ("losses/l1-tlw", {"samples": 3}),  # what the preset says anyway
-        ("recipes/crops/learning_rate", "1e-4"),  # as YAML reads 1e-4: text
         ("losses/unused", {"kind": "udl"}),
     ],
 )
@@ -234,7 +233,8 @@ MISTAKES = [
     ("losses/mine", {"base": "l1"}, "a loss of your own needs a kind (pixel, tlw, udl"),
     ("protocol", "papers", "config: protocol: expected 'paper' or 'standard', found 'papers'"),
     ("recipes/crops/sampling", "crop", "found 'crop'; did you mean 'crops'?"),
-    ("backbones/mine", {"path": "vdrs"}, "backbones.mine: unknown backbone 'vdrs'; known are"),
+    ("backbones/mine", {"path": "vdrs"}, "backbones.mine: backbone: expected one of vdsr, edsr,"),
+    ("backbones/mine", {"path": "vdrs"}, "found 'vdrs'; did you mean 'vdsr'?; or give an import"),
     (
         "backbones/edsr/arguments/blokcs",
         1,
@@ -253,13 +253,53 @@ MISTAKES = [
     ("recipes/crops/size", None, "recipes.crops: size: missing; sampling crops needs it"),
     ("recipes/crops/steps_per_epoch", ABSENT, "steps_per_epoch: missing; sampling crops needs it"),
     ("recipes/whole/steps_per_epoch", 3, "steps_per_epoch: found 3, but sampling whole has none"),
-    ("recipes/crops/epochs", 0, "recipes.crops.epochs: expected greater than 0, found 0"),
+    (
+        "recipes/crops/epochs",
+        0,
+        "recipes.crops.epochs: expected greater than or equal to 1, found 0",
+    ),
     ("recipes/crops/betas", [0.5, 1], "recipes.crops.betas.1: expected less than 1, found 1"),
     ("recipes/crops/learning_rate", float("inf"), "expected a finite number, found inf"),
     ("losses/l1-tlw/k_start", 0.5, "k_start + k_rise must stay below 1, found 0.5 + 0.6"),
-    ("losses/l1-tlw/samples", 0, "loss 'l1-tlw': samples: expected greater than 0, found 0"),
-    ("backbones/edsr/arguments/blocks", "1e-2", "YAML reads 1e-2 as text, write it with a point"),
+    (
+        "losses/l1-tlw/samples",
+        0,
+        "loss 'l1-tlw': samples: expected greater than or equal to 1, found 0",
+    ),
     ("results", "", "config: results: String should have at least 1 character, found ''"),
+    # true and false are no numbers, and numbers neither
+    ("recipes/crops/epochs", True, "config: recipes.crops.epochs: expected a number, found True"),
+    ("recipes/crops/learning_rate", True, "learning_rate: expected a number, found True"),
+    ("grids/table/seeds", [True, False], "grids.table.seeds.1: expected a number, found False"),
+    ("resources", {"vdsr": {"mem_mb": True}}, "resources.vdsr.mem_mb: expected a number, found"),
+    ("losses/l1-tlw/eps", True, "loss 'l1-tlw': eps: expected a number, found True"),
+    ("recipes/crops/augment", 1, "recipes.crops.augment: expected true or false, found 1"),
+    ("grids/table/published", True, "grids.table.published: expected a number, found True"),
+    # sizes and devices that no machine has
+    ("device", "gpu", "config: device: expected auto, cpu, cuda or cuda:1, found 'gpu' (did you"),
+    ("device", "gpu", "; did you mean 'cuda'?"),
+    ("device", "CPU", "found 'CPU'; did you mean 'cpu'?"),
+    ("device", "cuda:", "config: device: expected auto, cpu, cuda or cuda:1, found 'cuda:'"),
+    ("grids/table/seeds", [2**63], "grids.table.seeds.0: expected a seed below 2^63 (19 digits)"),
+    ("grids/table/seeds", list(range(2000)), "found 16,000 (2 backbones x 2 scales x 2 losses x"),
+    ("recipes/crops/batch", 10**9, "recipes.crops.batch: expected less than or equal to 4096"),
+    ("recipes/crops/size", 48 * 10**6, "recipes.crops.size: expected less than or equal to 4096"),
+    ("recipes/crops/epochs", 10**9, "recipes.crops.epochs: expected less than or equal to 1000000"),
+    ("losses/l1-tlw/features", 200_000, "features: expected less than or equal to 2048"),
+    ("losses/l1-tlw/samples", 10**9, "samples: expected less than or equal to 1000"),
+    (
+        "backbones/edsr/arguments/features",
+        200_000,
+        "'edsr': features: expected 2048 or less, found",
+    ),
+    (
+        "backbones/edsr/arguments/blocks",
+        10**9,
+        "'edsr': blocks: expected 2048 or less, found 10000",
+    ),
+    ("backbones/edsr/arguments/features", float("inf"), "features: expected a finite number"),
+    ("backbones/m", {"path": "rcan", "arguments": {"groups": 99, "blocks": 99}}, "1000 blocks or"),
+    ("grids/" + "a" * 81, SMALL["grids"]["table"], "at most 80 characters"),
     # imported rows
     ("grids/table/imported", [ROW, ROW], "imported: expected each once, found 'edsr-authors_x4_un"),
     ("grids/table/imported", [ROW | {"name": "edsr"}], "choose one such as 'edsr-authors'"),
@@ -391,6 +431,17 @@ def test_it_is_told_without_torch():
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "cuda", "cuda:0", "cuda:13"])
+def test_a_device_is_one_of_torchs(device):
+    assert Config.parse(changed("device", device), "config").device == device
+
+
+def test_the_largest_seed_is_one(tmp_path):
+    seed = 2**63 - 1
+    content = changed("grids/table/seeds", [seed])
+    assert f"vdsr_x2_l1_seed{seed}" in cells(content)
 
 
 def test_the_schema_that_is_shipped_is_that_of_the_code():

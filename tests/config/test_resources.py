@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tlw.config.config import Config
+from tlw.config.config import Config, read_config
 from tlw.config.resources import ANY, KNOWN, Request, request_for
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,32 @@ def test_no_gpu_is_asked_for_by_who_computes_on_the_cpu():
     assert asked({"vdsr": {"gpu": 0}}, "vdsr", 2)["gpu"] == 0
 
 
+@pytest.mark.parametrize(
+    ("written", "minutes"),
+    [
+        (720, 720),
+        ("720", 720),
+        ("24:00:00", 1440),
+        ("00:30:00", 30),
+        ("30:00", 30),
+        ("10:30", 11),  # ten and a half, as `sbatch --time=10:30` has it
+        ("1-12", 2160),
+        ("1-12:30", 2190),
+        ("1-12:00:00", 2160),
+    ],
+)
+def test_a_time_may_be_written_as_slurm_has_it(written, minutes):
+    found = config(resources={"rcan": {"runtime": written}})
+    assert found.resources["rcan"].runtime == minutes
+
+
+def test_a_time_in_a_file_needs_no_quotes(tmp_path):
+    path = tmp_path / "mine.yaml"
+    text = (ROOT / "config" / "config.yaml").read_text()
+    path.write_text(text + "\nresources:\n  rcan: {runtime: 24:00:00}\n")
+    assert read_config(path).resources["rcan"].runtime == 1440
+
+
 def test_they_are_no_part_of_a_cell():
     changed = config(resources={"rcan": {"runtime": 1}, "vdsr_x4": {"mem_mb": 1, "gpu": 0}})
     for grid in changed.grids:
@@ -59,8 +85,14 @@ def test_they_are_no_part_of_a_cell():
         ({"rcn": {"runtime": 1}}, r"resources: .*found 'rcn'; did you mean 'rcan'"),
         ({"rcan_x5": {"runtime": 1}}, r"resources: .*found 'rcan_x5'"),
         ({"rcan": {"runtim": 1}}, r"resources\.rcan\.runtim: unknown key; did you mean 'runtime'"),
-        ({"rcan": {"runtime": "1h"}}, r"resources\.rcan\.runtime: expected a valid integer"),
-        ({"rcan": {"mem_mb": 0}}, r"resources\.rcan\.mem_mb: expected greater than 0"),
+        (
+            {"rcan": {"runtime": "1h"}},
+            r"resources\.rcan\.runtime: expected minutes, or a time as SLURM has it .*found '1h'",
+        ),
+        ({"rcan": {"runtime": "24h"}}, r"runtime: expected minutes, or a time as SLURM .*'24h'"),
+        ({"rcan": {"runtime": "0:0"}}, r"rcan\.runtime: expected greater than or equal to 1"),
+        ({"rcan": {"runtime": "9999-0"}}, r"rcan\.runtime: expected less than or equal to 525600"),
+        ({"rcan": {"mem_mb": 0}}, r"resources\.rcan\.mem_mb: expected greater than or equal to 1"),
     ],
 )
 def test_a_mistake_is_told_by_its_key(entries, words):

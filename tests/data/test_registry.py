@@ -1,12 +1,13 @@
 """Which image sets a program may not get, and what is said of them before anything runs."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tlw.data.registry import empty, load_registry, not_at_hand, read_manifest, read_yaml
+from tlw.data.registry import empty, load_registry, not_at_hand, read_manifest
 
 REGISTRY = load_registry(Path(__file__).parents[2] / "resources" / "datasets.yaml")
 
@@ -25,7 +26,7 @@ def test_it_is_at_hand_as_soon_as_something_lies_in_its_folder(tmp_path):
 
 
 def test_a_name_that_is_not_known_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="found 'Set6'; did you mean 'Set5'"):
+    with pytest.raises(ValueError, match=r"found 'Set6'; did you mean 'Set5'"):
         not_at_hand(["Set6"], REGISTRY, tmp_path)
 
 
@@ -116,30 +117,22 @@ def nested(levels: int) -> str:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    "content",
     [
-        (nested(100), "line 1: expected 20 levels at most"),
-        (nested(100_000), "line 1: expected 20 levels at most"),
-        ("\n".join(" " * n + "a:" for n in range(1000)), "line 21: expected 20 levels at most"),
-        ("a: &a [x, x]\nb: &b [*a, *a]\n", "line 2: aliases are not read here"),
-        ("a: &a [*a]\n", "line 1: aliases are not read here"),
-        ("a: !!python/object/apply:os.system [touch evil]\n", "cannot be read as YAML"),
-        ("a: [\n", "cannot be read as YAML"),
-        ("{a: b}: c\n", "cannot be read as YAML"),
-        ("a: 2001-99-99\n", "cannot be read as YAML"),
-        ("a: " + "9" * 5000, "cannot be read as YAML"),
-        (b"a: \xff\n", "line 1: expected UTF-8"),
-        ("a: \x1b\n", "cannot be read as YAML"),
-        ("x" * 1_100_000, "1048576 bytes at most"),
+        nested(100_000),
+        "a: &a [*a]\n",
+        "a: !!python/object/apply:os.system [touch evil]\n",
+        b"a: \xff\n",
+        "x" * 2_100_000,
     ],
 )
-def test_a_registry_made_to_harm_is_told_by_file(tmp_path, monkeypatch, content, told):
+def test_a_registry_made_to_harm_is_told_by_file(tmp_path, monkeypatch, content):
+    """What the reader of YAML refuses is in tests/config/test_yaml_file.py."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "sets.yaml"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(ValueError) as error:
-        read_yaml(path)
-    assert str(path) in str(error.value) and told in str(error.value)
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        load_registry(path)
     assert not (tmp_path / "evil").exists()
 
 

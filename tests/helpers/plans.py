@@ -15,12 +15,12 @@ SNAKEMAKE = [sys.executable, "-m", "snakemake"]
 ENVIRONMENT = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 
 
-def snakemake(*words: str, folder: Path = ROOT, fails: bool = False) -> str:
-    """Runs Snakemake in a folder; what it printed."""
+def snakemake(*words: str, folder: Path = ROOT, fails: bool = False, **changes: str) -> str:
+    """Runs Snakemake in a folder, with changes to its environment; what it printed."""
     done = subprocess.run(
         [*SNAKEMAKE, *words],
         cwd=folder,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | changes,
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

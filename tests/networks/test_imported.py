@@ -75,13 +75,17 @@ def test_the_weights_file_tells_where_it_comes_from(state, tmp_path):
     assert torch.equal(net.net.tail.weight, state["conv2.weight"])
 
 
-@pytest.mark.parametrize("form", ["torch", "older torch", "nested", "parallel", "both"])
+@pytest.mark.parametrize(
+    "form", ["torch", "older torch", "nested", "parallel", "both", "compiled", "compiled parallel"]
+)
 def test_a_state_dict_is_found_in_every_form_of_file(state, form):
     parallel = {f"module.{key}": value for key, value in state.items()}
     content = {
         "nested": {"epoch": 3, "state_dict": state},
         "parallel": parallel,
         "both": {"state_dict": parallel},
+        "compiled": {f"_orig_mod.{key}": value for key, value in state.items()},
+        "compiled parallel": {f"module._orig_mod.{key}": value for key, value in state.items()},
     }.get(form, state)
     found = read_state(bytes_of(content, new=form != "older torch"))
     assert found.keys() == state.keys()
@@ -132,7 +136,7 @@ def test_a_file_that_is_not_there_is_told_as_such(tmp_path):
         imported(tmp_path / "absent.pth")
 
 
-@pytest.mark.parametrize("share", [0, 0.001, 0.3, 0.9, 0.9999])
+@pytest.mark.parametrize("share", [0.001, 0.3, 0.9, 0.9999])
 @pytest.mark.parametrize("form", ["torch", "older torch", "safetensors"])
 def test_a_truncated_file_is_refused(state, form, share):
     content = save(state) if form == "safetensors" else bytes_of(state, new=form == "torch")
@@ -166,6 +170,12 @@ def test_a_damaged_file_is_refused_as_a_mistake_if_it_is_not_read(data, form):
 def test_what_is_no_state_dict_is_refused_with_what_to_do(content, words):
     with pytest.raises(ValueError, match=words):
         read_state(bytes_of(content))
+
+
+def test_integers_in_place_of_weights_are_refused(state, tmp_path):
+    torch.save({key: value.to(torch.int32) for key, value in state.items()}, tmp_path / "x2.pth")
+    with pytest.raises(ValueError, match=r"x2\.pth: .*expected torch\.float32, found torch\.int32"):
+        imported(tmp_path / "x2.pth")
 
 
 class Program:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from cluster import Cluster, Job, Run, is_alive, kill, running
+from cluster import PATIENCE, Cluster, Job, Run, is_alive, kill, running
 from conftest import make_clone
 from toys import environment, fill, photograph, small_disk
 
@@ -294,7 +294,8 @@ def undisturbed(faulted, tmp_path_factory) -> Path:
         for row, cell in zip(rows, settings.cells(grid), strict=True):
             train(cell, [train_pairs], row, **judge)
         outputs = scores_beside([row / "weights.safetensors" for row in rows])
-        evaluate_cells(outputs, [test_pairs], **judge)
+        ours = {cell.backbone.path for cell in settings.cells(grid)}
+        evaluate_cells(outputs, [test_pairs], networks=ours, **judge)
         write_tables(
             [*rows, results / "bicubic_x2"], results / "tables" / grid, title="Faults",
             published=ROOT / "resources" / "published.csv", number=None,
@@ -381,6 +382,28 @@ def test_snakemake_killed_and_started_again_ends_with_the_same_weights(faulted, 
     faulted.open(ORPHAN)
     run.wait()
     assert weights(faulted.folder, ORPHAN) == weights(undisturbed, ORPHAN)
+
+
+# --- what SLURM would not take ----------------------------------------------------------------
+
+
+def test_what_slurm_would_refuse_is_told_in_its_words_before_anything_is_submitted(
+    cluster, tmp_path
+):
+    folder, before = workspace(tmp_path / "clone"), len(cluster.jobs())
+    content = config() | {"resources": {"killed": {"runtime": "4-00:00:00", "mem_mb": 900}}}
+    (folder / "long.yaml").write_text(yaml.safe_dump(content))
+    target = str(of_cell("killed") / "weights.safetensors")
+    path = environment()["PYTHONPATH"]  # with `gated`
+    run = cluster.start(folder, target, "--configfile", "long.yaml", PYTHONPATH=path)
+    assert run.process.wait(PATIENCE) != 0
+    words = (
+        r"SLURM would refuse rule train of killed_x2, which asks for runtime 5760, mem_mb 900: "
+        r".*[Tt]ime limit.*\n +change `resources: killed_x2` \(runtime, mem_mb, gpu\) in the config"
+    )
+    assert re.search(words, run.output), run.output
+    assert len(cluster.jobs()) == before
+    assert not (folder / "results" / "faults" / "pairs").exists()
 
 
 # --- many cells -------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from cluster import PATIENCE, Run
 from plans import ENVIRONMENT, SNAKEMAKE, changed, planned, planned_cells, snakemake
 from toys import authors_state_dict, environment, photograph, tlw
 
+from tlw.config.config import read_cell
 from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 
@@ -40,7 +41,7 @@ def test_a_cell_is_made_by_naming_its_scores(clone):
         [f"train/{name}/4" for name in ("General100", "BSDS200", "T91")]
         + [f"test/{name}/4" for name in ("Set5", "Set14", "BSDS100", "Urban100")]
     )
-    assert planned(output, "evaluate") == planned(output, "train") == planned(output, "cell")
+    assert planned(output, "evaluate") == planned(output, "train")
     assert planned(output, "fetch_weights") == ["vgg"] and planned(output, "table") == []
 
 
@@ -92,6 +93,56 @@ def test_a_wrong_config_is_told_by_its_key(clone, tmp_path, change, words):
     assert words in output and "Traceback" not in output
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seeds: [010, 011]", "seeds.0: '010' is an octal number in YAML 1.1"),
+        ("title: a\n    title: b", "grids.table1.title: this key is given twice, first in line 4"),
+    ],
+)
+def test_a_config_is_read_again_by_the_reader_that_refuses_two_readings(clone, text, words):
+    (clone / "mine.yaml").write_text(f"# mine\ngrids:\n  table1:\n    {text}\n")
+    files = ("--configfile", "config/toy.yaml", "mine.yaml")
+    output = snakemake("-n", *files, folder=clone, fails=True)
+    assert re.search(rf"mine\.yaml: line \d: .*{re.escape(words)}", output), output
+    assert "Traceback" not in output
+
+
+def test_numbers_times_and_paths_of_a_config_are_what_its_user_means(clone):
+    """Of several files and of `--config` the later one counts, key by key, as in Snakemake."""
+    (clone / "mine.yaml").write_text(
+        "results: ./res/\n"
+        "recipes: {toy: {learning_rate: 1e-3}}\n"
+        "resources: {edsr: {runtime: 1-12:00:00}}\n"
+        "device: auto\n"
+    )
+    files = ("--configfile", "config/toy.yaml", "mine.yaml", "--config", "device=cpu", "threads=3")
+    target = "res/table1/edsr_x2_l1_seed0/scores.csv"
+    output = snakemake("-n", "--printshellcmds", "--cores", "4", target, *files, folder=clone)
+    [cell] = planned_cells(output).values()
+    assert cell["recipe"]["learning_rate"] == 0.001 and cell["recipe"]["epochs"] == 4
+    assert "runtime=2160" in output and "./res" not in output and "res//" not in output
+    assert "--device cpu --threads 3" in output
+
+
+def test_where_it_cannot_run_is_told_when_the_config_is_read(clone, tmp_path):
+    output = snakemake("-n", "-s", clone / "workflow" / "Snakefile", folder=tmp_path, fails=True)
+    assert f"Snakemake has to run in the repository's folder, {clone}" in output
+    assert "Traceback" not in output
+    output = snakemake("-n", folder=clone, fails=True, PATH="/usr/bin:/bin")
+    assert "the command tlw is not on PATH, which all rules call; activate" in output
+    assert "Traceback" not in output
+
+
+def test_another_tlw_on_the_path_is_told(clone, tmp_path):
+    (tmp_path / "tlw").write_text("#!/bin/sh\n")
+    (tmp_path / "tlw").chmod(0o755)
+    target = "results/paper/table1/edsr_x4_l1_seed0/weights.safetensors"
+    path = f"{tmp_path}:{ENVIRONMENT['PATH']}"
+    output = snakemake("-n", target, folder=clone, PATH=path)
+    assert f"Rules will call {tmp_path}/tlw, not " in output
+
+
 def touch_outputs(output: str, folder: Path) -> None:
     """Empty files in place of all that a dry run would make."""
     for line in re.findall(r"^    output: (.*)$", output, re.MULTILINE):
@@ -124,9 +175,10 @@ def test_a_benchmark_to_be_got_by_hand_joins_the_tables_when_its_images_are_ther
     output = snakemake(*words, folder=clone)
     assert "left" not in output.lower()
     assert planned(output, "pairs") == [f"test/by-hand/{scale}" for scale in (2, 3, 4)]
-    assert len(planned(output, "evaluate")) == 27 + 3
+    assert len(planned(output, "evaluate")) == 3  # bicubic
+    assert planned(output, "evaluate_together") == ["table1/2", "table1/3", "table2/4"]
     assert planned(output, "table") == ["table1", "table2"]
-    for rule in ("train", "cell", "fetch_images", "fetch_weights"):
+    for rule in ("train", "fetch_images", "fetch_weights"):
         assert planned(output, rule) == []
 
 
@@ -241,6 +293,42 @@ def test_an_imported_checkpoint_is_scored_like_a_cell_and_stands_in_its_grid(clo
     assert list(score.values())[:7] == row and 0 < float(score["psnr_y"]) < 60
 
 
+@pytest.mark.slow
+def test_networks_are_scored_together_and_one_is_still_made_by_naming_it(clone, imported):
+    """What was trained once is trained again for its own settings' sake alone."""
+    grid = SMALL["grids"]["one"] | {
+        "losses": ["l1", "mse"],
+        "score_together": True,
+        "note": "Tiny.",
+    }
+    recipe = SMALL["recipes"]["quick"] | {"epochs": 1, "steps_per_epoch": 2}
+    config = SMALL | {"test": ["one"], "grids": {"one": grid}, "recipes": {"quick": recipe}}
+    (clone / "small.yaml").write_text(yaml.safe_dump(config))
+    words = ("--cores", "2", "--configfile", "small.yaml")
+    output = snakemake(*words, folder=clone)
+    assert planned(output, "evaluate_together") == ["one/2"]
+    assert planned(output, "evaluate") == ["bicubic_x2"]
+    for loss in ("l1", "mse"):
+        folder = clone / "results" / "small" / "one" / f"vdsr_x2_{loss}_seed0"
+        assert read_cell(folder / "cell.json").loss_name == loss
+        with (folder / "scores.csv").open(newline="") as file:
+            assert [row["loss"] for row in csv.DictReader(file)] == [loss]
+    table = (clone / "results" / "small" / "tables" / "one.md").read_text()
+    assert table.rstrip().endswith("Tiny.")
+
+    scores = f"{CELL}/scores.csv"
+    assert "Nothing to be done" in snakemake("-n", scores, *words, folder=clone)
+    config["losses"] = {"mse": {"base": "l1"}}
+    (clone / "small.yaml").write_text(yaml.safe_dump(config))
+    output = snakemake("-n", *words, folder=clone)
+    assert planned(output, "train") == ["one/vdsr_x2_mse_seed0"]
+    assert planned(output, "evaluate_together") == ["one/2"]
+    shutil.rmtree(clone / CELL)
+    output = snakemake("-n", scores, *words, folder=clone)
+    assert planned(output, "train") == planned(output, "evaluate") == ["one/vdsr_x2_l1_seed0"]
+    assert planned(output, "evaluate_together") == []
+
+
 # --- two at once, and many --------------------------------------------------------------------
 
 
@@ -282,4 +370,4 @@ def test_a_thousand_cells_are_planned(clone, tmp_path):
         "--configfile", changed("config.yaml", tmp_path, change), folder=clone,
     )  # fmt: skip
     jobs = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
-    assert (jobs["cell"], jobs["train"], jobs["evaluate"]) == ("1008", "1008", "1011")
+    assert (jobs["train"], jobs["evaluate"]) == ("1008", "1011")

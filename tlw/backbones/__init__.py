@@ -10,11 +10,9 @@ elsewhere named by its import path, `"package.module:Class"`. It has this shape:
 The networks here offer two halves of `forward` besides, `sr = reconstruct(features(lr), lr)`,
 because the uncertainty loss puts its variance head on the features:
 
-- `features(lr)`: the last feature maps before the image is made,
-  (N, `num_features`, `features_scale` h, `features_scale` w);
-- `reconstruct(features, lr)`: the image from them;
-- `features_scale` is 1 for networks that upsample at the end, and `scale` for VDSR, which
-  upsamples first.
+- `features(lr)`: the last feature maps before the image is made, (N, `num_features`, h, w), or
+  (N, `num_features`, scale h, scale w) for VDSR, which upsamples first;
+- `reconstruct(features, lr)`: the image from them.
 
 A network that works on windows of lr pixels has their side as `window`: large images then go
 through it in tiles that begin where windows do (`tlw.imaging.tiles`).
@@ -28,11 +26,10 @@ from typing import TYPE_CHECKING, Any
 
 from tlw.config import lookup
 from tlw.config.backbones import check, import_path
+from tlw.config.settings import SCALES
 
 if TYPE_CHECKING:
     from torch import nn
-
-SCALES = (2, 3, 4)
 
 
 def build(path_or_name: str, *, scale: int, **arguments: Any) -> nn.Module:

@@ -45,7 +45,6 @@ class LongSkip(nn.Module):
     A subclass makes the parts.
     """
 
-    features_scale = 1
     head: nn.Module
     body: nn.Module
     body_end: nn.Module

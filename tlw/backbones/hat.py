@@ -137,8 +137,6 @@ class HAT(nn.Module):
     Raises ValueError for a scale other than 2, 3, 4 and for arguments that do not fit together.
     """
 
-    features_scale = 1
-
     def __init__(
         self,
         *,

@@ -24,7 +24,6 @@ class VDSR(nn.Module):
         require_counts("VDSR", features=features, layers=layers)
         self.scale = scale
         self.num_features = features
-        self.features_scale = scale
         self.head = nn.Conv2d(3, features, 3, padding=1, bias=False)
         self.body = nn.ModuleList(
             nn.Conv2d(features, features, 3, padding=1, bias=False) for _ in range(layers)

@@ -19,7 +19,7 @@ def cell(
 
     try:
         parsed = Cell.parse(json.loads(content), "cell")
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"cell: expected JSON, found {content[:80]!r}: {error}") from None
     with written_aside(output) as aside:
         aside.write_text(parsed.model_dump_json(indent=2) + "\n")

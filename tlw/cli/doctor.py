@@ -81,7 +81,9 @@ def _devices() -> Iterator[Check]:
         return
     for index in range(torch.cuda.device_count()):
         name, memory = torch.cuda.get_device_name(index), torch.cuda.mem_get_info(index)[1]
-        yield Check(f"GPU {index}", True, f"{name}, {memory / 1e9:.0f} GB, CUDA {torch.version.cuda}")
+        yield Check(
+            f"GPU {index}", True, f"{name}, {memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
+        )
 
 
 def _workflow() -> Iterator[Check]:

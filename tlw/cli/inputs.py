@@ -1,11 +1,12 @@
 """Verbs that put in place what training and scoring read: images, their pairs, judges' weights."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from tlw.cli.options import JudgeFolder, MaxPixels, Output, Threads
+from tlw.cli.options import NETS, PROTOCOLS, JudgeFolder, MaxPixels, Output, Scale, Threads
+from tlw.config.settings import Use
 from tlw.imaging.tiles import MAX_PIXELS
 
 
@@ -33,7 +34,7 @@ def fetch(
 
 
 def fetch_weights(
-    nets: Annotated[list[str], typer.Argument(help="vgg, alex.")], judge_folder: JudgeFolder = None
+    nets: Annotated[list[str], typer.Argument(help=f"{NETS}.")], judge_folder: JudgeFolder = None
 ) -> None:
     """Puts the judge's and LPIPS' weights in place."""
     from tlw.judge.weights import judge_weights
@@ -45,9 +46,9 @@ def fetch_weights(
 def pairs(
     images: Annotated[Path, typer.Argument(help="Folder of a fetched image set.")],
     output: Output,
-    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
-    use: Annotated[Literal["train", "test"], typer.Option(help="How images are cropped.")],
-    protocol: Annotated[str, typer.Option(help="paper or standard.")] = "paper",
+    scale: Scale,
+    use: Annotated[Use, typer.Option(help="How images are cropped.")],
+    protocol: Annotated[str, typer.Option(help=f"{PROTOCOLS}.")] = "paper",
     max_pixels: MaxPixels = MAX_PIXELS,
     threads: Threads = None,
 ) -> None:

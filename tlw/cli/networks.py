@@ -14,13 +14,18 @@ from tlw.cli.options import (
     Device,
     JudgeFolder,
     MaxPixels,
+    Networks,
     Output,
     PairsFiles,
+    Scale,
     Threads,
     Tile,
+    Trusted,
     claimed,
+    may_be_imported,
     set_threads,
 )
+from tlw.config.backbones import BACKBONES
 from tlw.imaging.tiles import MAX_PIXELS, OVERLAP, TILE
 
 
@@ -87,8 +92,8 @@ def _torchrun(words: Sequence[str], ranks: int) -> int:
 def import_(
     checkpoint: Annotated[str, typer.Argument(help="State dict: .pt, .pth or .safetensors.")],
     output: Output,
-    backbone: Annotated[str, typer.Option(help="vdsr, edsr, rcan or hat.")],
-    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    backbone: Annotated[str, typer.Option(help=f"{', '.join(BACKBONES)}.")],
+    scale: Scale,
     name: Annotated[
         str | None, typer.Option(help="In tables.", show_default="the backbone's with -authors")
     ] = None,
@@ -123,6 +128,8 @@ def upscale(
     max_pixels: MaxPixels = MAX_PIXELS,
     device: Device = "auto",
     threads: Threads = None,
+    network: Networks = None,
+    trust: Trusted = None,
 ) -> None:
     """Enlarges images by a trained cell: any size, 8 or 16 bits, alpha and grey kept."""
     set_threads(threads)
@@ -130,4 +137,5 @@ def upscale(
     from tlw.runtime.devices import pick_device
 
     options = {"tile": tile, "overlap": overlap, "max_pixels": max_pixels}
+    options |= {"networks": may_be_imported(network, trust)}
     upscale_images(images, weights, output, device=pick_device(device), **options)

@@ -2,10 +2,14 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from tlw.config.settings import SCALES, JudgeNet, ProtocolName
+
+NETS = ", ".join(get_args(JudgeNet))
+PROTOCOLS = " or ".join(get_args(ProtocolName))
 JudgeFolder = Annotated[
     Path | None,
     typer.Option(
@@ -14,6 +18,28 @@ JudgeFolder = Annotated[
         help="Folder of the judge's and LPIPS' weights, fetched into it when missing.",
         show_default="the user's cache folder",
     ),
+]
+Networks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--network",
+        help="Class of yours that a weights file may name, package.module:Class; it is imported. "
+        "Repeatable.",
+        show_default="none",
+    ),
+]
+Trusted = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--trust",
+        help="Weights file whose own class may be imported, whatever it is: this runs its code. "
+        "Repeatable.",
+        show_default="none",
+    ),
+]
+Scale = Annotated[
+    int,
+    typer.Option(help=", ".join(map(str, SCALES)) + ".", min=min(SCALES), max=max(SCALES)),
 ]
 Device = Annotated[str, typer.Option(help="cpu, cuda, cuda:1, or auto: a GPU if there is one.")]
 CellsPerGpu = Annotated[
@@ -33,6 +59,13 @@ Tile = Annotated[
 MaxPixels = Annotated[
     int, typer.Option(min=1, help="An image file of more pixels is refused before it is unpacked.")
 ]
+
+
+def may_be_imported(networks: list[str] | None, trusted: list[Path] | None) -> set[str]:
+    """The import paths of networks that a user has named, or trusted a file to name."""
+    from tlw.networks.sr_net import network_named_in
+
+    return {*(networks or ()), *map(network_named_in, trusted or ())}
 
 
 def claimed(device: str, count: int, share: int) -> AbstractContextManager[list[int]]:

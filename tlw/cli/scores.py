@@ -6,14 +6,19 @@ from typing import Annotated
 import typer
 
 from tlw.cli.options import (
+    PROTOCOLS,
     CellsPerGpu,
     Device,
     JudgeFolder,
     MaxPixels,
+    Networks,
     PairsFiles,
+    Scale,
     Threads,
     Tile,
+    Trusted,
     claimed,
+    may_be_imported,
     set_threads,
 )
 from tlw.imaging.tiles import MAX_PIXELS, TILE
@@ -39,6 +44,8 @@ def evaluate(
     device: Device = "auto",
     threads: Threads = None,
     cells_per_gpu: CellsPerGpu = 1,
+    network: Networks = None,
+    trust: Trusted = None,
 ) -> None:
     """Scores trained or imported networks, or bicubic upsampling, on benchmarks.
 
@@ -62,16 +69,19 @@ def evaluate(
         if weights == ["bicubic"]:
             evaluate_bicubic(pairs, output, **options)
         else:
-            evaluate_cells(outputs, pairs, tile=tile, **options)
+            networks = may_be_imported(network, trust)
+            evaluate_cells(outputs, pairs, tile=tile, networks=networks, **options)
 
 
 def score(
     sr: Annotated[Path, typer.Argument(help="Folder of images that a method made.")],
     hr: Annotated[Path, typer.Argument(help="Folder of the reference images.")],
-    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    scale: Scale,
     protocol: Annotated[
         str,
-        typer.Option(help="standard, or paper: its own numbers are from sr not rounded to 8 bits."),
+        typer.Option(
+            help=f"{PROTOCOLS}: the paper's own numbers are from sr not rounded to 8 bits."
+        ),
     ] = "standard",
     name: Annotated[
         str | None, typer.Option(help="The method's, in tables.", show_default="its folder's")
@@ -137,12 +147,15 @@ def tables(
             help="Benchmark whose images are not at hand; repeatable.", show_default="none"
         ),
     ] = None,
+    note: Annotated[
+        str, typer.Option(help="A sentence below the table.", show_default="none")
+    ] = "",
 ) -> None:
     """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
     from tlw.report.tables import write_tables
 
     options = {"title": title, "published": published, "number": number}
-    print(write_tables(cells, output, **options, left_out=left_out or ()))  # noqa: T201
+    print(write_tables(cells, output, **options, left_out=left_out or (), note=note))  # noqa: T201
 
 
 def compare(

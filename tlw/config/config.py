@@ -6,39 +6,39 @@ place for weights that were not trained here. No torch in here, see `tlw.config.
 """
 
 import hashlib
+import math
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import (
-    AfterValidator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
-from tlw.config.backbones import BACKBONES, check
+from tlw.config.backbones import BACKBONES, check, is_known
+from tlw.config.paths import FolderPath, expanded
 from tlw.config.resources import Request, request_for
-from tlw.config.schema import Arguments, Model, Name
+from tlw.config.schema import Arguments, Flag, IsNumber, Model, Name, Number, Whole, may_import
 from tlw.config.settings import (
     LOSSES,
     PRESETS,
+    SCALES,
     Beta,
+    Epochs,
     Init,
     LossSettings,
+    Positive,
     Precision,
     PresetName,
+    ProtocolName,
+    Scale,
     TLWSettings,
     loss_settings,
 )
-from tlw.runtime.errors import at, one_of
+from tlw.config.yaml_file import read_yaml
+from tlw.runtime.errors import at, near, one_of
 
-Scale = Literal[2, 3, 4]
-ProtocolName = Literal["paper", "standard"]
+DEVICES = ("auto", "cpu", "cuda")
+CELLS = 10_000  # of one grid; each is a folder, and a job or two
 
 
 def _each_once(values: tuple) -> tuple:
@@ -48,9 +48,17 @@ def _each_once(values: tuple) -> tuple:
     return values
 
 
+def _fits_generators(seed: int) -> int:
+    if seed >= 2**63:
+        raise ValueError(f"expected a seed below 2^63 (19 digits), found {seed}")
+    return seed
+
+
 Names = Annotated[tuple[Name, ...], Field(min_length=1), AfterValidator(_each_once)]
 Scales = Annotated[tuple[Scale, ...], Field(min_length=1), AfterValidator(_each_once)]
-Seeds = Annotated[tuple[NonNegativeInt, ...], Field(min_length=1), AfterValidator(_each_once)]
+Seed = Annotated[Whole, Field(ge=0), AfterValidator(_fits_generators)]
+Seeds = Annotated[tuple[Seed, ...], Field(min_length=1), AfterValidator(_each_once)]
+Images = Literal["signed-rgb", "signed-bgr", "unit-rgb"]
 
 
 class Backbone(Model):
@@ -58,13 +66,14 @@ class Backbone(Model):
 
     path: str = Field(description="a known name, or an import path package.module:Class")
     arguments: Arguments = Field(default={}, description="keyword arguments, but the scale")
-    images: Literal["signed-rgb", "signed-bgr", "unit-rgb"] = Field(
+    images: Images = Field(
         default="signed-rgb", description="the range and channel order that the network works in"
     )
 
     @model_validator(mode="after")
-    def _can_be_built(self) -> "Backbone":
-        check(self.path, self.arguments)
+    def _can_be_built(self, info: ValidationInfo) -> "Backbone":
+        if is_known(self.path) or may_import(info):
+            check(self.path, self.arguments)
         return self
 
 
@@ -74,12 +83,16 @@ class Recipe(Model):
     sampling: Literal["whole", "tiles", "crops"] = Field(
         description="whole images, a grid of tiles over each, or random crops"
     )
-    size: PositiveInt | None = Field(default=None, description="of tiles and crops, in hr pixels")
-    batch: PositiveInt = Field(default=1, description="images, tiles or crops in a step")
-    augment: bool = Field(default=False, description="random flips and quarter turns")
-    epochs: PositiveInt = Field(description="passes; k and the UDL's steps follow them")
-    steps_per_epoch: PositiveInt | None = Field(default=None, description="for crops only")
-    learning_rate: PositiveFloat = Field(default=1e-4, description="Adam's")
+    size: Annotated[Whole, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="of tiles and crops, in hr pixels"
+    )
+    batch: Whole = Field(default=1, ge=1, le=4096, description="images, tiles or crops in a step")
+    augment: Flag = Field(default=False, description="random flips and quarter turns")
+    epochs: Epochs = Field(description="passes; k and the UDL's steps follow them")
+    steps_per_epoch: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="for crops only"
+    )
+    learning_rate: Positive = Field(default=1e-4, description="Adam's")
     betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
     precision: Precision = Field(
         default="float32",
@@ -134,7 +147,7 @@ class Grid(Model):
     """One table: backbones x scales x losses x seeds, trained alike, and rows from elsewhere."""
 
     title: str = Field(description="the caption of its table")
-    published: Literal[1, 2] | None = Field(
+    published: Annotated[Literal[1, 2] | None, IsNumber] = Field(
         default=None, description="the paper's table whose numbers stand beside ours"
     )
     train: Names = Field(description="image sets to train on")
@@ -147,6 +160,33 @@ class Grid(Model):
     imported: tuple[Checkpoint, ...] = Field(
         default=(), description="checkpoints of the TLW authors, rows of the table, too"
     )
+
+    note: str = Field(default="", max_length=500, description="a sentence below its table")
+    score_together: Flag = Field(
+        default=False,
+        description="one job scores all networks of a scale; for small ones, all in memory at once",
+    )
+
+    @field_validator("imported")
+    @classmethod
+    def _checkpoints_are_paths(cls, imported: tuple[Checkpoint, ...]) -> tuple[Checkpoint, ...]:
+        found = []
+        for place, row in enumerate(imported):
+            with at(f"{place}.checkpoint"):
+                found.append(row.model_copy(update={"checkpoint": expanded(row.checkpoint)}))
+        return tuple(found)
+
+    @model_validator(mode="after")
+    def _a_disk_can_hold_it(self) -> "Grid":
+        lists = self.backbones, self.scales, self.losses, self.seeds
+        count = math.prod(map(len, lists))
+        if count > CELLS:
+            raise ValueError(
+                f"expected {CELLS:,} cells or fewer, found {count:,} ({len(self.backbones)} "
+                f"backbones x {len(self.scales)} scales x {len(self.losses)} losses x "
+                f"{len(self.seeds)} seeds)"
+            )
+        return self
 
     @model_validator(mode="after")
     def _imported_rows_are_rows_of_their_own(self) -> "Grid":
@@ -162,21 +202,24 @@ class Grid(Model):
 class Config(Model):
     """A whole run: grids of cells, and what their names stand for."""
 
-    results: str = Field(min_length=1, description="folder for everything that this run makes")
+    results: FolderPath = Field(
+        min_length=1,
+        description="folder for everything that this run makes; ~ and $VARIABLES are filled in",
+    )
     protocol: ProtocolName = Field(default="paper", description="how pairs are made and scored")
     test: Names = Field(description="the benchmarks, image sets")
     device: str = Field(
         default="auto", description="cpu, cuda, cuda:1; auto: a GPU if there is one"
     )
-    cells_per_gpu: PositiveInt = Field(
-        default=1, description="jobs that may have a GPU at the same time"
+    cells_per_gpu: Whole = Field(
+        default=1, ge=1, le=1000, description="jobs that may have a GPU at the same time"
     )
-    cuda_graphs: bool = Field(
+    cuda_graphs: Flag = Field(
         default=False, description="a GPU replays training steps that it recorded"
     )
-    threads: PositiveInt = Field(default=4, description="CPU threads of a job")
-    checkpoint_seconds: NonNegativeFloat = Field(
-        default=300, description="seconds between a training's checkpoints"
+    threads: Whole = Field(default=4, ge=1, le=1024, description="CPU threads of a job")
+    checkpoint_seconds: Number = Field(
+        default=300, ge=0, le=1_000_000, description="seconds between a training's checkpoints"
     )
     grids: dict[Name, Grid] = Field(min_length=1, description="the tables")
     recipes: dict[Name, Recipe] = Field(description="ways to train")
@@ -189,6 +232,14 @@ class Config(Model):
     resources: dict[str, Request] = Field(
         default={}, description="what a training asks a cluster for, by backbone or backbone_xS"
     )
+
+    @field_validator("device")
+    @classmethod
+    def _device_is_one_of_torchs(cls, device: str) -> str:
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", device):
+            hint = "; did you mean 'cuda'?" if "gpu" in device.lower() else near(device, DEVICES)
+            raise ValueError(f"expected auto, cpu, cuda or cuda:1, found {device!r}{hint}")
+        return device
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "Config":
@@ -210,7 +261,7 @@ class Config(Model):
                         cell.recipe.check_processes(max(1, self.request(cell)["gpu"]))
         with at("resources"):
             names = known["backbones"]
-            scaled = {f"{name}_x{scale}": None for name in names for scale in get_args(Scale)}
+            scaled = {f"{name}_x{scale}": None for name in names for scale in SCALES}
             _require({**names, **scaled}, self.resources, "entry")
         return self
 
@@ -276,7 +327,7 @@ class Cell(Network):
 
     loss: Annotated[LossSettings, Field(discriminator="kind")]
     preset: PresetName
-    seed: NonNegativeInt
+    seed: Seed
     train: Names
     protocol: ProtocolName
     recipe: Recipe
@@ -307,19 +358,12 @@ class Cell(Network):
 
 def read_config(path: Path) -> Config:
     """A config file as a `Config`; ValueError names the file, the key and what was expected."""
-    return Config.parse(_read(path), str(path))
+    return Config.parse(read_yaml(path), str(path))
 
 
 def read_cell(path: Path) -> Cell:
     """A cell's resolved config (cell.json); ValueError names the file and the key."""
-    return Cell.parse(_read(path), str(path))
-
-
-def _read(path: Path) -> Any:
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))  # JSON is YAML, too
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML or JSON: {error}") from None
+    return Cell.parse(read_yaml(path), str(path))  # JSON is YAML, too
 
 
 def _require(known: dict[str, Any], found: Iterable[str], key: str) -> None:

@@ -5,23 +5,51 @@ from the backbone's entry, then from the known network that it is made of, then 
 and memory are for a scheduler, GPUs also where there is none: a network is trained on all of them.
 """
 
+import math
+import re
 from collections.abc import Mapping
+from typing import Annotated, Any
 
-from pydantic import Field, NonNegativeInt, PositiveInt
+from pydantic import BeforeValidator, Field
 
-from tlw.config.schema import Model
+from tlw.config.schema import Model, Whole
+from tlw.runtime.errors import shown
+
+# As `sbatch --time` has them, each with the minutes that its parts stand for.
+_TIMES = {
+    r"(\d+):(\d+)": (1, 1 / 60),
+    r"(\d+):(\d+):(\d+)": (60, 1, 1 / 60),
+    r"(\d+)-(\d+)": (1440, 60),
+    r"(\d+)-(\d+):(\d+)": (1440, 60, 1),
+    r"(\d+)-(\d+):(\d+):(\d+)": (1440, 60, 1, 1 / 60),
+}
+
+
+def _minutes(value: Any) -> Any:
+    """A time as SLURM has it in minutes, seconds rounded up; another value as it is."""
+    if not isinstance(value, str) or re.fullmatch(r"\d+", value, re.ASCII):
+        return value
+    for pattern, minutes in _TIMES.items():
+        if found := re.fullmatch(pattern, value[:20], re.ASCII):
+            parts = zip(map(int, found.groups()), minutes, strict=True)
+            return math.ceil(sum(part * each for part, each in parts))
+    raise ValueError(
+        f"expected minutes, or a time as SLURM has it (24:00:00, 1-12:00:00), found {shown(value)}"
+    )
 
 
 class Request(Model):
     """What a job asks for at its first attempt. A key that is left out is looked up elsewhere."""
 
-    runtime: PositiveInt | None = Field(
-        default=None, description="minutes; twice as many at a second attempt, and so on"
+    runtime: Annotated[Whole, BeforeValidator(_minutes), Field(ge=1, le=525_600)] | None = Field(
+        default=None,
+        description="minutes, or a time as SLURM has it, 1-12:00:00; twice as much at a second "
+        "attempt, and so on",
     )
-    mem_mb: PositiveInt | None = Field(
+    mem_mb: Annotated[Whole, Field(ge=1, le=100_000_000)] | None = Field(
         default=None, description="main memory in MB; twice as much at a second attempt, and so on"
     )
-    gpu: NonNegativeInt | None = Field(
+    gpu: Annotated[Whole, Field(ge=0, le=64)] | None = Field(
         default=None,
         description="GPUs that a network is trained on together; none when the device is cpu",
     )

@@ -3,27 +3,72 @@
 No torch in here, so that a mistake is told within a second.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from tlw.runtime.errors import at, near, shown
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9.-]*$"
-Name = Annotated[str, Field(pattern=_NAME)]
+Name = Annotated[str, Field(pattern=_NAME, max_length=80)]  # three of them make a folder's name
+
+
+def _no_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError(f"expected a number, found {value}")
+    return value
+
+
+def _no_number(value: Any) -> Any:
+    if not isinstance(value, bool | str):
+        raise ValueError(f"expected true or false, found {shown(value)}")
+    return value
+
+
+# pydantic would take true for 1, and 1 for true.
+IsNumber = BeforeValidator(_no_truth_value)
+Whole = Annotated[int, IsNumber]
+Number = Annotated[float, IsNumber]
+Flag = Annotated[bool, BeforeValidator(_no_number)]
 
 
 def _in_one_order(arguments: dict[str, Any]) -> dict[str, Any]:
     for key, value in arguments.items():
-        if isinstance(value, str) and re.fullmatch(r"[-+]?\d+[eE][-+]?\d+", value):
-            raise ValueError(f"{key}: YAML reads {value} as text, write it with a point")
+        _require_finite(key, value)
     return dict(sorted(arguments.items()))  # their order is to change no cell's digest
 
 
+def _require_finite(key: str, value: Any) -> None:
+    """JSON has no infinity: a cell's file would say null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{key}: expected a finite number, found {value}")
+    if isinstance(value, dict):
+        for inner, part in value.items():
+            _require_finite(f"{key}.{inner}", part)
+    elif isinstance(value, list | tuple):
+        for place, part in enumerate(value):
+            _require_finite(f"{key}.{place}", part)
+
+
 Arguments = Annotated[dict[str, Any], AfterValidator(_in_one_order)]
+
+
+def may_import(info: ValidationInfo) -> bool:
+    """Whether a check may look for a class of the user's, see `Model.parse`."""
+    return (info.context or {}).get("imports", True)
 
 
 class Model(BaseModel):
@@ -32,12 +77,16 @@ class Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @classmethod
-    def parse(cls, content: Any, source: str) -> Self:
-        """From plain data; ValueError with a line for each fault, naming `source` and the key."""
+    def parse(cls, content: Any, source: str, *, imports: bool = True) -> Self:
+        """From plain data; ValueError with a line for each fault, naming `source` and the key.
+
+        Without `imports` a class that is not of this package is neither looked for nor imported:
+        what came with somebody's weights is data, and runs nothing.
+        """
         if not isinstance(content, dict):
             raise ValueError(f"{source}: expected keys and values, found {shown(content)}")
         try:
-            return cls.model_validate(content)
+            return cls.model_validate(content, context={"imports": imports})
         except ValidationError as error:
             with at(source):
                 raise ValueError("\n".join(_lines(error))) from None

@@ -9,23 +9,23 @@ border alone lift x2 by up to 0.3 dB.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
+from tlw.config.settings import Channels, JudgeNet, ProtocolName, Use
 from tlw.imaging.resize import Border, imresize
+from tlw.runtime.errors import one_of
 
 if TYPE_CHECKING:
     import torch
-
-Use = Literal["train", "test"]
 
 
 @dataclass(frozen=True)
 class Protocol:
     """How images are cropped, degraded, rounded and measured. Every field is a plain value."""
 
-    name: str
+    name: ProtocolName
     train_multiples: tuple[int, int, int]  # hr sides are cropped to these, at x2, x3, x4
     test_multiples: tuple[int, int, int]  # the same, for benchmarks
     lr_dtype: Literal["float32", "uint8"]  # float32: not rounded, not clipped
@@ -34,14 +34,14 @@ class Protocol:
     upsampling: Literal["torch", "imresize"]  # of the bicubic rows; a is -0.75 in torch, -0.5 there
     sr_rounded: bool  # sr rounded to 8 bits, after clamping
     border_shaved: bool  # whether metrics leave out `scale` pixels on each side
-    lpips_nets: tuple[Literal["alex", "vgg"], ...]
-    lpips_channels: Literal["rgb", "bgr"]
+    lpips_nets: tuple[JudgeNet, ...]
+    lpips_channels: Channels
     metrics: tuple[str, ...]  # names of the columns, in order
 
     def multiple(self, use: Use, scale: int) -> int:
         """What the sides of an hr image are cropped to a multiple of, in hr pixels."""
-        if use not in ("train", "test"):
-            raise ValueError(f"pairs are for use 'train' or 'test', got {use!r}")
+        if use not in get_args(Use):
+            raise ValueError(f"use: {one_of(use, get_args(Use))}")
         return (self.train_multiples if use == "train" else self.test_multiples)[scale - 2]
 
     def border(self, scale: int) -> int:
@@ -83,7 +83,7 @@ class Protocol:
         return round_to_8_bits(sr) if self.sr_rounded else sr.clamp(0, 1)
 
 
-PROTOCOLS = {
+PROTOCOLS: dict[ProtocolName, Protocol] = {
     "paper": Protocol(
         name="paper",
         # The code's 28, four windows of 7, is no multiple of 3, and 84 is more than T91's smallest
@@ -120,5 +120,5 @@ PROTOCOLS = {
 def protocol(name: str) -> Protocol:
     """The protocol of that name. Raises ValueError, with the known names, for another."""
     if name not in PROTOCOLS:
-        raise ValueError(f"unknown protocol {name!r}: choose one of {', '.join(PROTOCOLS)}")
+        raise ValueError(f"protocol: {one_of(name, PROTOCOLS)}")
     return PROTOCOLS[name]

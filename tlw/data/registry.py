@@ -7,18 +7,18 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 from urllib.parse import quote
 
-import yaml
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
 from tlw.config.schema import Model, Name
+from tlw.config.settings import Use
+from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import one_of, shown, without_secrets
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-REGISTRY_BYTES, TABLE_BYTES = 1 << 20, 64 << 20  # at most; ours have 6,000 and 140,000
-DEPTH = 20  # of lists and keys inside each other at most; ours have 5
+TABLE_BYTES = 64 << 20  # of a manifest at most; the largest of ours has 140,000
 NAME_BYTES = 180  # of a file's name, to which locks add some
 
 
@@ -54,7 +54,7 @@ Row = TypeVar("Row", bound=Model)
 
 
 class PackageSource(Model):
-    """Files that an installed Python package ships."""
+    """Files that an installed Python package ships. It is found, not imported."""
 
     kind: Literal["package"]
     package: Literal["skimage"]  # of which no code is run: data must not name what is imported
@@ -101,7 +101,7 @@ class ImageSet(Model):
     """One entry of the registry."""
 
     name: Name
-    use: Literal["train", "test"]
+    use: Use
     images: PositiveInt = Field(description="how many there are")
     terms: str = Field(description="licence, or what is known of it")
     sources: tuple[Source, ...] = Field(min_length=1, description="tried in order")
@@ -194,27 +194,6 @@ def empty(folder: Path) -> bool:
 def is_litter(path: Path) -> bool:
     """Whether it is hidden, as `.DS_Store` and `._x.png` are, or what Windows hides."""
     return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")
-
-
-def read_yaml(path: Path) -> Any:
-    """The content of a YAML file.
-
-    Raises:
-        ValueError: naming the file and the line.
-    """
-    text, depth = _text(path, REGISTRY_BYTES), 0
-    try:
-        for event in yaml.parse(text, Loader=yaml.SafeLoader):
-            line = event.start_mark.line + 1
-            depth += isinstance(event, yaml.CollectionStartEvent)
-            depth -= isinstance(event, yaml.CollectionEndEvent)
-            if depth > DEPTH:
-                raise ValueError(f"line {line}: expected {DEPTH} levels at most, found more")
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError(f"line {line}: aliases are not read here; write it out again")
-        return yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as problem:
-        raise ValueError(f"{path} cannot be read as YAML: {problem}") from None
 
 
 def _table(path: Path, columns: list[str]) -> list[dict[str, str]]:

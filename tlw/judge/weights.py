@@ -12,13 +12,14 @@ It is made once from published files, see tlw/judge/convert.py, and checked at e
 import logging
 import os
 from pathlib import Path
-from typing import Literal
 
 from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
+from tlw.config.settings import JudgeNet
 from tlw.judge.convert import from_first_source, tensor_digest
+from tlw.runtime.errors import one_of
 from tlw.runtime.files import written_aside
 
 log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ DIGESTS = {
 }
 
 
-def judge_weights(net: Literal["vgg", "alex"], folder: Path | None = None) -> Path:
+def judge_weights(net: JudgeNet, folder: Path | None = None) -> Path:
     """The path of `lpips_{net}.safetensors` in `folder`, made there if it is missing or damaged.
 
     Args:
@@ -45,7 +46,7 @@ def judge_weights(net: Literal["vgg", "alex"], folder: Path | None = None) -> Pa
         DownloadError: no source gave the weights; the message has a reason for each.
     """
     if net not in DIGESTS:
-        raise ValueError(f"net must be one of {', '.join(DIGESTS)}, not {net!r}")
+        raise ValueError(f"net: {one_of(net, DIGESTS)}")
     folder = Path(folder or os.environ.get("TLW_WEIGHTS") or user_cache_path("tlw"))
     path = folder / f"lpips_{net}.safetensors"
     if path.exists():

@@ -1,11 +1,12 @@
 """FixedSum (Eq. 5) and the relaxed Bernoulli sampling that follows it."""
 
-from typing import Literal
+from typing import get_args
 
 import torch
 from torch import Tensor
 
-Over = Literal["image", "channel"]
+from tlw.config.settings import Over
+from tlw.runtime.errors import one_of
 
 
 def fixed_sum(x: Tensor, k: float | Tensor, *, over: Over = "channel") -> Tensor:
@@ -30,8 +31,8 @@ def fixed_sum(x: Tensor, k: float | Tensor, *, over: Over = "channel") -> Tensor
     """
     if not isinstance(k, Tensor) and not 0 < k < 1:
         raise ValueError(f"fixed_sum: k must lie between 0 and 1, found {k}")
-    if over not in ("image", "channel"):
-        raise ValueError(f"fixed_sum: over must be 'image' or 'channel', found {over!r}")
+    if over not in get_args(Over):
+        raise ValueError(f"fixed_sum: over: {one_of(over, get_args(Over))}")
     dims = (1, 2, 3) if over == "image" else (2, 3)
     n = x[0].numel() if over == "image" else x[0, 0].numel()
     total = x.sum(dim=dims, keepdim=True)

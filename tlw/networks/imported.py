@@ -18,7 +18,8 @@ from torch import Tensor
 
 from tlw.config.config import Backbone, Checkpoint, Imported
 from tlw.networks.authors import authors_state
-from tlw.networks.sr_net import build_network, save_network
+from tlw.networks.file_kinds import told
+from tlw.networks.sr_net import build_network, fill, save_network
 from tlw.runtime.errors import at
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,8 @@ def import_network(checkpoint: Checkpoint, output: Path) -> Imported:
         sha256=sha256(content).hexdigest(),
     )
     net = build_network(imported.backbone, imported.scale)
-    net.net.load_state_dict(state)
+    with at(str(path)):
+        fill(net.net, state, checkpoint.backbone)
     save_network(output, net, imported)
     log.info("%s: %s x%d from %s", output, checkpoint.backbone, checkpoint.scale, path)
     return imported
@@ -58,12 +60,15 @@ def read_state(content: bytes) -> dict[str, Tensor]:
     """The state dict in a checkpoint, of safetensors' or of torch's own format, on the CPU.
 
     It may lie under the key `state_dict` of a larger dict, and its keys may all begin with
-    `module.`, as DataParallel has them. Nothing but tensors and plain values is read: what asks for
-    more could run any program.
+    `module.`, as DataParallel has them, or hold `_orig_mod.`, as torch.compile has them. Nothing
+    but tensors and plain values is read: what asks for more could run any program.
 
     Raises:
         ValueError: for content that is anything else, or damaged.
     """
+    reason = told(content)
+    if reason is not None:
+        raise ValueError(reason)
     try:
         if content[8:9] == b"{":  # behind the length of safetensors' header
             state: Any = load_safetensors(content)
@@ -75,15 +80,17 @@ def read_state(content: bytes) -> dict[str, Tensor]:
             "torch.save(net.state_dict(), FILE)"
         ) from None
     except Exception as error:  # torch reads on in a damaged file until anything at all goes wrong
-        told = f"{type(error).__name__}: {error}"
-        raise ValueError(f"cannot be read as a checkpoint, is it whole? ({told})") from None
+        raise ValueError(
+            f"cannot be read as a checkpoint, is it whole? ({type(error).__name__}: {error})"
+        ) from None
     if isinstance(state, Mapping):
         state = state.get("state_dict", state)
     if not _is_state(state):
         raise ValueError(
-            f"expected a state dict, names and tensors, found {_told(state)}; save "
+            f"expected a state dict, names and tensors, found {_shown(state)}; save "
             "net.state_dict() alone, or under the key 'state_dict'"
         )
+    state = {key.replace("_orig_mod.", ""): value for key, value in state.items()}
     parallel = all(key.startswith("module.") for key in state)
     return {key.removeprefix("module.") if parallel else key: state[key] for key in state}
 
@@ -94,7 +101,7 @@ def _is_state(found: Any) -> bool:
     )
 
 
-def _told(found: Any) -> str:
+def _shown(found: Any) -> str:
     if not isinstance(found, Mapping):
         return f"a {type(found).__name__}"
     return f"a dict with the keys {', '.join(map(str, list(found)[:5]))}"

@@ -1,18 +1,25 @@
 """A backbone behind the package's image convention, and its weights in a file that names them."""
 
 import json
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from tlw.backbones import build
+from tlw.config.backbones import is_known
 from tlw.config.config import Backbone, Cell, Imported
 from tlw.imaging.ranges import from_signed, swap_channels, to_signed
 from tlw.imaging.tiles import OVERLAP, TILE, in_tiles
+from tlw.networks.file_kinds import told
+from tlw.runtime.errors import at
 from tlw.runtime.files import written_aside
 from tlw.runtime.memory import enough_memory
 
@@ -113,18 +120,47 @@ def save_network(path: Path, net: SRNet, cell: Cell | Imported) -> None:
         aside.write_bytes(content)
 
 
-def load_network(path: Path) -> tuple[SRNet, Cell | Imported]:
+def load_network(path: Path, *, networks: Collection[str] = ()) -> tuple[SRNet, Cell | Imported]:
     """A network in eval mode from a file of `save_network`, with its cell, or its import.
 
+    Reading the file runs no code but this package's. A file that names a class from elsewhere is
+    refused, unless the caller names that class, too.
+
+    Args:
+        networks: import paths, "package.module:Class", that the file may name besides the networks
+            of this package. Importing one runs its module.
+
     Raises:
-        ValueError: for a file that is no such file, is damaged, or does not fit its backbone.
+        ValueError: for a file that is no such file, is damaged, names another class, or does not
+            fit its backbone.
     """
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path}: cannot be read as weights of a cell: {error}") from None
+    cell, shapes = _header(path)
+    backbone = cell.backbone
+    if not is_known(backbone.path) and backbone.path not in networks:
+        raise ValueError(
+            f"{path}: its network is {backbone.path}, which is not of this package, and to import "
+            f"it runs its code; if you trust it, give --network {backbone.path} or --trust {path} "
+            f"(in Python: networks=[{backbone.path!r}])"
+        )
+    _check_shapes(path, cell, shapes)
+    with _reading(path), safe_open(path, framework="pt") as file:
+        state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    with at(str(path)):
+        net = build_network(backbone, cell.scale)
+        fill(net.net, state, backbone.path)
+    return net.eval(), cell
+
+
+def network_named_in(path: Path) -> str:
+    """The backbone's import path, or name, that a weights file gives; nothing is imported."""
+    return _header(path)[0].backbone.path
+
+
+def _header(path: Path) -> tuple[Cell | Imported, dict[str, tuple[int, ...]]]:
+    """What a weights file says of itself, and its tensors' shapes."""
+    with _reading(path), safe_open(path, framework="pt") as file:
+        metadata = file.metadata() or {}
+        shapes = {key: tuple(file.get_slice(key).get_shape()) for key in file.keys()}  # noqa: SIM118
     kind = next((name for name in _KINDS if name in metadata), None)
     if kind is None:
         raise ValueError(
@@ -133,15 +169,76 @@ def load_network(path: Path) -> tuple[SRNet, Cell | Imported]:
         )
     try:
         content = json.loads(metadata[kind])
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(f"{path}: the {kind} in it is no JSON: {error}") from None
-    cell = _KINDS[kind].parse(content, str(path))
-    net = build_network(cell.backbone, cell.scale)
+    return _KINDS[kind].parse(content, str(path), imports=False), shapes
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tells what a file is that safetensors cannot read."""
     try:
-        net.net.load_state_dict(state)
+        yield
+    except (SafetensorError, OSError) as error:
+        reason = None
+        if path.is_file():
+            with path.open("rb") as file:
+                reason = told(file.read(4096))
+        reason = reason or f"cannot be read as weights of a cell: {error}"
+        raise ValueError(f"{path}: {reason}") from None
+
+
+class _Shapes(TorchFunctionMode):
+    """Networks that are built inside have parameters of no memory, on the meta device.
+
+    `torch.device("meta")` would take HAT's small tables of indices there, too, for which torch
+    imports its compiler: ten seconds.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty and kwargs.get("device") is None:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
+
+
+def _check_shapes(path: Path, cell: Cell | Imported, shapes: Mapping[str, tuple]) -> None:
+    """Compares a file's shapes with the network's before any memory is taken for these."""
+    try:
+        with _Shapes(), at(str(path)):
+            network = build_network(cell.backbone, cell.scale).net
+    except (RuntimeError, NotImplementedError):
+        if is_known(cell.backbone.path):
+            raise
+        return  # somebody's class may need values to be built
+    expected = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    faults = [f"missing: {key}" for key in expected.keys() - shapes.keys()]
+    faults += [f"unknown: {key}" for key in shapes.keys() - expected.keys()]
+    faults += [
+        f"{key}: expected {expected[key]}, found {shapes[key]}"
+        for key in expected.keys() & shapes.keys()
+        if expected[key] != shapes[key]
+    ]
+    if faults:
+        more = f"; {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise ValueError(
+            f"{path}: does not fit {cell.backbone.path}: {'; '.join(sorted(faults)[:10])}{more}"
+        )
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
+    """Puts weights into a network; ValueError for those that do not fit, or are no such numbers."""
+    for key, own in network.state_dict().items():
+        if key in state and own.is_floating_point() != state[key].is_floating_point():
+            raise ValueError(
+                f"does not fit {name}: {key}: expected {own.dtype}, found {state[key].dtype}"
+            )
+    try:
+        network.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(f"{path}: does not fit {cell.backbone.path}: {error}") from None
-    return net.eval(), cell
+        raise ValueError(f"does not fit {name}: {error}") from None
 
 
 @torch.inference_mode()

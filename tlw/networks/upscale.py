@@ -1,7 +1,7 @@
 """Image files enlarged by a trained network."""
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,7 @@ def upscale_images(
     tile: int = TILE,
     overlap: int = OVERLAP,
     max_pixels: int = MAX_PIXELS,
+    networks: Collection[str] = (),
 ) -> None:
     """Writes each image, enlarged, as `output`/<its stem>.png, in the bit depth that it has.
 
@@ -41,6 +42,7 @@ def upscale_images(
         tile: side of the tiles of an image that has more pixels than one of them, see
             `tlw.imaging.tiles`.
         max_pixels: of an image to read.
+        networks: classes from elsewhere that the weights may name, see `load_network`.
 
     Raises:
         ValueError: before any work for an image that is not there, for two that would be written
@@ -48,7 +50,7 @@ def upscale_images(
             enlarged, each by name. All others are done.
     """
     targets = _targets(images, output)
-    net, cell = load_network(weights)
+    net, cell = load_network(weights, networks=networks)
     check_tiles(tile, overlap, net.window)
     net.to(device)
     work = OneByOne("enlarged")

@@ -90,7 +90,7 @@ def _imported(weights: Path) -> list[dict[str, Any]]:
             shapes = [file.get_slice(key).get_shape() for key in file.keys()]  # noqa: SIM118
         if "imported" not in metadata:
             return []
-        imported = Imported.parse(json.loads(metadata["imported"]), "imported")
+        imported = Imported.parse(json.loads(metadata["imported"]), "imported", imports=False)
     except (SafetensorError, OSError, ValueError) as error:
         raise ValueError(f"{weights}: cannot be read as weights: {error}") from None
     origin = {"source": imported.source, "sha256": imported.sha256}
@@ -206,6 +206,7 @@ def write_tables(
     published: Path,
     number: int | None,
     left_out: Sequence[str] = (),
+    note: str = "",
 ) -> str:
     """Writes OUTPUT.csv, .md, .tex and OUTPUT_cells.csv; the Markdown is returned, too.
 
@@ -216,6 +217,7 @@ def write_tables(
         published: CSV of the paper's numbers.
         number: the paper's table to compare with, 1 or 2; None for none.
         left_out: benchmarks whose images are not at hand, which the tables say.
+        note: a sentence below the table, in LaTeX part of its caption.
 
     Raises:
         ValueError: as `all_scores` does; for scores of a benchmark that is left out.
@@ -225,11 +227,12 @@ def write_tables(
     stale = set(left_out) & set(table["benchmark"])
     if stale:
         raise ValueError(f"--left-out: the cells have scores of {', '.join(sorted(stale))}")
-    text = to_markdown(table, title, records, left_out)
+    text = to_markdown(table, title, records, left_out) + (f"\n{note}\n" if note else "")
+    caption = f"{title}. {note.rstrip('.')}" if note else title
     for suffix, content in {
         ".csv": table.to_csv(index=False),
         ".md": text,
-        ".tex": to_latex(table, title, left_out),
+        ".tex": to_latex(table, caption, left_out),
         "_cells.csv": records.to_csv(index=False),
     }.items():
         with written_aside(output.with_name(output.name + suffix)) as aside:

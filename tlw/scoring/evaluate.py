@@ -1,6 +1,6 @@
 """Scores of networks, or of bicubic upsampling, on benchmarks: one row for each image."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -162,6 +162,7 @@ def evaluate_cells(
     device: str,
     judge_folder: Path | None,
     tile: int = TILE,
+    networks: Collection[str] = (),
 ) -> None:
     """Scores trained cells, or imported networks, of one scale and protocol, into a CSV each.
 
@@ -177,20 +178,21 @@ def evaluate_cells(
             images.
         pairs: pairs files of the benchmarks.
         tile: side of the tiles for images of more pixels than one of them, see `tlw.imaging.tiles`.
+        networks: classes from elsewhere that the files may name, see `load_network`.
 
     Raises:
         ValueError: for networks of different scales or protocols, and for pairs of another one,
             made for training, or given twice.
     """
-    networks = {path: load_network(path) for path in outputs}
-    cells = {path: cell for path, (_, cell) in networks.items()}
+    loaded = {path: load_network(path, networks=networks) for path in outputs}
+    cells = {path: cell for path, (_, cell) in loaded.items()}
     paths = list(pairs)
     s = _in_common("scale", {path: cell.scale for path, cell in cells.items()})
     trained = {path: cell.protocol for path, cell in cells.items() if isinstance(cell, Cell)}
     protocol = _in_common("protocol", trained or {paths[0]: Pairs(paths[0]).protocol.name})
     sets = _benchmarks(paths, s, protocol)
     upscales = {}
-    for path, (net, _) in networks.items():
+    for path, (net, _) in loaded.items():
         with at(str(path)):
             check_tiles(tile, OVERLAP, net.window)
         upscales[path] = partial(super_resolve, net.to(device), tile=tile)

@@ -2,21 +2,46 @@
 
 import os
 from pathlib import Path
+from typing import get_args
 
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
+from snakemake.utils import update_config
 
+from tlw.config.backbones import is_known
 from tlw.config.config import Config
 from tlw.data.protocols import PROTOCOLS
 from tlw.data.registry import load_registry, not_at_hand
+from tlw.config.settings import SCALES, JudgeNet, TLWSettings, Use
+from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import at
-from tlw.config.settings import TLWSettings
 
 IMAGES = Path("resources/images")
 
+
+def config_read_again():
+    """What Snakemake made of the config files, by our own reader of YAML: Snakemake's takes
+    24:00:00 for 86400, 010 for 8, yes for true. Files and `--config` are merged as Snakemake does.
+    """
+    if workflow.modifier.parent_modifier is not None:
+        return config  # from the workflow that uses this one as a module
+    given = list(workflow.overwrite_configfiles)
+    own = [file for file in workflow.configfiles if file not in given]
+    if workflow.config_settings.replace_workflow_config:
+        own = []
+    content = {}
+    for file in [*own, *given]:
+        part = read_yaml(file)
+        if not isinstance(part, dict):
+            raise ValueError(f"{file}: expected keys and values, found {part!r:.80}")
+        update_config(content, part)
+    update_config(content, dict(workflow.config_settings.config))
+    return content
+
+
 try:
-    SETTINGS = Config.parse(config, "config")
-    REGISTRY = load_registry(Path("resources/datasets.yaml"))
+    SETTINGS = Config.parse(config_read_again(), "config")
+    REGISTRY = load_registry(REGISTRY_FILE)
     for name, grid in SETTINGS.grids.items():
         with at(f"config: grids.{name}.train"):
             for image_set in not_at_hand(grid.train, REGISTRY, IMAGES):
@@ -35,7 +60,9 @@ RESULTS = SETTINGS.results
 TEST = [name for name in SETTINGS.test if name not in {x.name for x in LEFT_OUT}]
 PROTOCOL = PROTOCOLS[SETTINGS.protocol]
 WEIGHTS = "resources/weights"
-CELLS = {grid: {cell.name: cell for cell in SETTINGS.cells(grid)} for grid in SETTINGS.grids}
+CELLS = {
+    grid: {cell.name: cell for cell in SETTINGS.cells(grid)} for grid in SETTINGS.grids
+}
 CHECKPOINTS = {
     grid: {checkpoint.folder: checkpoint for checkpoint in settings.imported}
     for grid, settings in SETTINGS.grids.items()
@@ -45,12 +72,15 @@ CHECKPOINTS = {
 wildcard_constraints:
     grid="|".join(CELLS),
     cell="|".join(sorted({name for cells in CELLS.values() for name in cells})),
-    imported="|".join(sorted({name for found in CHECKPOINTS.values() for name in found})) or "(?!)",
-    row=r"bicubic_x[234]|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x[234]_[A-Za-z0-9.-]+_(seed\d+|imported)",
+    imported="|".join(
+        sorted({name for found in CHECKPOINTS.values() for name in found})
+    )
+    or "(?!)",
+    row=r"bicubic_x\d|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x\d_[A-Za-z0-9.-]+_(seed\d+|imported)",
     image_set=r"[A-Za-z0-9][A-Za-z0-9.-]*",
-    use="train|test",
-    scale="[234]",
-    net="vgg|alex",
+    use="|".join(get_args(Use)),
+    scale="|".join(map(str, SCALES)),
+    net="|".join(get_args(JudgeNet)),
 
 
 def cell_of(wildcards):
@@ -88,7 +118,40 @@ def judge_of(wildcards):
 
 def weights_of(row):
     """The network of a row, trained or imported; bicubic has none."""
-    return [] if row.startswith("bicubic_") else [f"{RESULTS}/{row}/weights.safetensors"]
+    return (
+        [] if row.startswith("bicubic_") else [f"{RESULTS}/{row}/weights.safetensors"]
+    )
+
+
+def networks_of(grid, scale):
+    """The cells and imported networks of a grid at a scale, by folder."""
+    networks = CELLS[grid] | CHECKPOINTS[grid]
+    return {
+        name: network
+        for name, network in networks.items()
+        if network.scale == int(scale)
+    }
+
+
+def foreign_networks(rows):
+    """The options of `tlw evaluate` that name the classes of the user's in this config."""
+    cells = [
+        CELLS.get(os.path.dirname(row), {}).get(os.path.basename(row)) for row in rows
+    ]
+    paths = dict.fromkeys(cell.backbone.path for cell in cells if cell)
+    return [f"--network={path}" for path in paths if not is_known(path)]
+
+
+def scores_of(grid):
+    """What a table waits for: each row's scores, or what says that all of a scale are there."""
+    rows = rows_of(grid)
+    if not SETTINGS.grids[grid].score_together:
+        return [f"{row}/scores.csv" for row in rows]
+    scales = dict.fromkeys(scale_of(os.path.basename(row)) for row in rows)
+    alone = [row for row in rows if os.path.basename(row).startswith("bicubic_")]
+    return [f"{row}/scores.csv" for row in alone] + [
+        f"{RESULTS}/{grid}/scored_x{scale}" for scale in scales
+    ]
 
 
 def rows_of(grid):
@@ -96,12 +159,18 @@ def rows_of(grid):
     networks = CELLS[grid] | CHECKPOINTS[grid]
     rows = []
     for scale in dict.fromkeys(network.scale for network in networks.values()):
-        rows += [f"{grid}/{name}" for name, network in networks.items() if network.scale == scale]
+        rows += [
+            f"{grid}/{name}"
+            for name, network in networks.items()
+            if network.scale == scale
+        ]
         rows.append(f"bicubic_x{scale}")
     return [f"{RESULTS}/{row}" for row in rows]
 
 
-def number_option(grid):
-    """The paper's table that a grid is compared with, as an option of `tlw tables`."""
-    number = SETTINGS.grids[grid].published
-    return "" if number is None else f"--number {number}"
+def table_options(grid):
+    """The options of `tlw tables` that a grid has or has not."""
+    settings = SETTINGS.grids[grid]
+    number = [] if settings.published is None else [f"--number={settings.published}"]
+    note = [f"--note={settings.note}"] if settings.note else []
+    return number + note + [f"--left-out={image_set.name}" for image_set in LEFT_OUT]

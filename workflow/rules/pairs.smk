@@ -13,10 +13,10 @@ rule pairs:
         f"{RESULTS}/benchmarks/pairs/{{use}}_{{image_set}}_x{{scale}}.tsv"
     conda:
         "../../environment.yml"
+    threads: SETTINGS.threads
     params:
         folder=subpath(input[0], parent=True),
         protocol=SETTINGS.protocol,
-    threads: SETTINGS.threads
     shell:
         "tlw pairs {params.folder:q} --output {output:q} --scale {wildcards.scale}"
         " --use {wildcards.use} --protocol {params.protocol:q} --threads {threads}"

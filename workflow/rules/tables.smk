@@ -4,7 +4,7 @@
 rule table:
     """One grid as CSV, Markdown and LaTeX, and what is on record of its cells."""
     input:
-        scores=lambda wildcards: [f"{row}/scores.csv" for row in rows_of(wildcards.grid)],
+        scores=lambda wildcards: scores_of(wildcards.grid),
         published="resources/published.csv",
     output:
         multiext(f"{RESULTS}/tables/{{grid}}", ".csv", ".md", ".tex", "_cells.csv"),
@@ -18,8 +18,7 @@ rule table:
         rows=lambda wildcards: rows_of(wildcards.grid),
         output=lambda wildcards: f"{RESULTS}/tables/{wildcards.grid}",
         title=lambda wildcards: SETTINGS.grids[wildcards.grid].title,
-        number=lambda wildcards: number_option(wildcards.grid),
-        left_out=[f"--left-out={image_set.name}" for image_set in LEFT_OUT],
+        options=lambda wildcards: table_options(wildcards.grid),
     shell:
         "tlw tables {params.rows:q} --output {params.output:q} --title {params.title:q}"
-        " --published {input.published:q} {params.number} {params.left_out:q} > {log:q} 2>&1"
+        " --published {input.published:q} {params.options:q} > {log:q} 2>&1"

@@ -1,0 +1,32 @@
+"""Whether Snakemake runs where its rules find their files, and the command `tlw`."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
+from snakemake.settings.types import DeploymentMethod
+
+REGISTRY_FILE = Path("resources/datasets.yaml")
+
+if not REGISTRY_FILE.exists():
+    raise WorkflowError(
+        f"{REGISTRY_FILE}: not found from {os.getcwd()}: Snakemake has to run in the repository's "
+        f"folder, {Path(workflow.basedir).parent}; change there, or give --directory"
+    )
+
+# With conda, jobs have an environment of their own.
+if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
+    command = shutil.which("tlw")
+    beside = Path(sys.executable).with_name("tlw")
+    if command is None:
+        raise WorkflowError(
+            "the command tlw is not on PATH, which all rules call; activate the environment "
+            f"first: source {beside.with_name('activate')}"
+        )
+    if beside.exists() and not beside.samefile(command) and workflow.is_main_process:
+        logger.warning(
+            f"Rules will call {command}, not {beside}, beside this Python: PATH says so"
+        )
