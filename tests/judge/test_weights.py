@@ -105,7 +105,7 @@ def test_damage_is_found(tmp_path, damage):
 
 
 def test_an_unknown_net_is_refused():
-    with pytest.raises(ValueError, match="expected one of vgg, alex, found .squeeze."):
+    with pytest.raises(ValueError, match=r"expected one of vgg, alex, found .squeeze."):
         judge_weights("squeeze")
 
 
