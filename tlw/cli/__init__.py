@@ -53,6 +53,8 @@ def _main(
 
 def main() -> None:
     """Runs the command; a mistake of the user's is told in its own words, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal lacks a sign for is no failure
+        stream.reconfigure(errors="replace")
     signal.signal(signal.SIGTERM, _leave)  # the default would leave half a file aside
     sys.unraisablehook = _stop_once_more
     try:

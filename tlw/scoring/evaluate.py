@@ -20,6 +20,7 @@ from tlw.networks.sr_net import load_network, super_resolve
 from tlw.runtime.errors import at
 from tlw.runtime.files import written_aside
 from tlw.runtime.precision import full_float32
+from tlw.scoring.columns import guarded
 from tlw.scoring.metrics import psnr_y, ssim_y
 
 SuperResolve = Callable[[Tensor], Tensor]
@@ -268,4 +269,4 @@ def of_row(
 def write_scores(scores: pd.DataFrame, output: Path) -> None:
     """Writes the columns of `of_row` as a CSV, which `tlw.report.tables.read_scores` reads."""
     with written_aside(output) as aside:
-        scores.to_csv(aside, index=False)
+        guarded(scores).to_csv(aside, index=False)
