@@ -82,6 +82,7 @@ class Recipe(Model):
     steps_per_epoch: PositiveInt | None = Field(default=None, description="for crops only")
     learning_rate: PositiveFloat = Field(default=1e-4, description="Adam's")
     betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
+    eps: NonNegativeFloat = Field(default=1e-8, description="Adam's; see docs/losses.md")
     precision: Precision = Field(
         default="float32",
         description="bf16-mixed: convolutions in bfloat16, where the device has it",

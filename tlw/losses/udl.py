@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlw.config.settings import PresetName, UDLSettings, loss_settings
+from tlw.backbones.init import init_weights
+from tlw.config.settings import Init, PresetName, UDLSettings, loss_settings
 from tlw.training.parallel import minimum
 
 
@@ -55,12 +56,13 @@ class WithUncertainty(nn.Module):
         net: with `features(lr)`, `reconstruct(features, lr)` and `num_features`, see
             `tlw.backbones`.
         form: "log" or "direct", see `VarianceHead`.
+        head_init: start of the head, see `tlw.backbones.init`.
 
     Raises:
         ValueError: for a network without these.
     """
 
-    def __init__(self, net: nn.Module, *, form: str) -> None:
+    def __init__(self, net: nn.Module, *, form: str, head_init: Init = "pytorch") -> None:
         super().__init__()
         missing = [m for m in ("features", "reconstruct", "num_features") if not hasattr(net, m)]
         if missing:
@@ -70,6 +72,7 @@ class WithUncertainty(nn.Module):
             )
         self.net = net
         self.head = VarianceHead(net.num_features, form)
+        init_weights(self.head, head_init)
         self.frozen: nn.Module | None = None
 
     def forward(self, lr: Tensor) -> tuple[Tensor, Tensor]:

@@ -164,7 +164,11 @@ class Run:
         torch.manual_seed(cell.seed + 1)
         self.loss = _build_loss(cell.loss, judge_folder, cell.recipe.precision)
         if isinstance(self.loss, UDLLoss):
-            self.net = WithUncertainty(self.plain_net, form=self.loss.settings.form)
+            self.net = WithUncertainty(
+                self.plain_net,
+                form=self.loss.settings.form,
+                head_init=self.loss.settings.head_init,
+            )
         self.net.to(device, memory_format=torch.channels_last).train()
         self.loss.to(device).train()
         self.device = device
@@ -173,6 +177,7 @@ class Run:
             self.net.parameters(),
             lr=cell.recipe.learning_rate,
             betas=cell.recipe.betas,
+            eps=cell.recipe.eps,
             fused=True,  # one operation, not twelve for each of RCAN's 1,628 tensors
         )
         optimizers = [self.optimizer, getattr(self.loss, "optimizer", None)]
@@ -264,7 +269,7 @@ def _build_loss(
 ) -> nn.Module:
     changes = settings.model_dump(exclude={"kind", "base"})
     if isinstance(settings, PixelSettings):
-        return PixelLoss(settings.base)
+        return PixelLoss(settings.base, factor=settings.factor)
     if isinstance(settings, TLWSettings):
         return TLWLoss(settings.base, weights=judge_folder, precision=precision, **changes)
     if isinstance(settings, UDLSettings):
