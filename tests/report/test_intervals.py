@@ -119,8 +119,8 @@ def test_a_difference_beyond_any_doubt_has_a_p_of_almost_nothing():
 
 def documented(title: str) -> dict[tuple[int, int, str], float]:
     """A table of docs/statistics.md: percent by seeds, images and the column's head."""
-    text = DOCUMENT.read_text(encoding="utf-8").split(title)[1].partition("\n\n")[2]
-    table = text.partition("\n\n")[0]
+    text = DOCUMENT.read_text(encoding="utf-8").partition(title)[2]
+    table = next(part for part in text.split("\n\n") if part.startswith("| seeds |"))
     head, _, *rows = (line.strip("|").split("|") for line in table.splitlines())
     heads = [name.strip() for name in head[2:]]
     return {
