@@ -47,7 +47,9 @@ def pairs(
     output: Output,
     scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
     use: Annotated[Literal["train", "test"], typer.Option(help="How images are cropped.")],
-    protocol: Annotated[str, typer.Option(help="paper or standard.")] = "paper",
+    protocol: Annotated[
+        str, typer.Option(help="paper, standard or standard-grey-as-rgb.")
+    ] = "paper",
     max_pixels: MaxPixels = MAX_PIXELS,
     threads: Threads = None,
 ) -> None:

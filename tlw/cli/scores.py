@@ -76,7 +76,10 @@ def score(
     scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
     protocol: Annotated[
         str,
-        typer.Option(help="standard, or paper: its own numbers are from sr not rounded to 8 bits."),
+        typer.Option(
+            help="standard, standard-grey-as-rgb, or paper: its own numbers are from sr not "
+            "rounded to 8 bits."
+        ),
     ] = "standard",
     name: Annotated[
         str | None, typer.Option(help="The method's, in tables.", show_default="its folder's")

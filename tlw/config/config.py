@@ -39,7 +39,7 @@ from tlw.config.settings import (
 from tlw.runtime.errors import at, one_of
 
 Scale = Literal[2, 3, 4]
-ProtocolName = Literal["paper", "standard"]
+ProtocolName = Literal["paper", "standard", "standard-grey-as-rgb"]
 
 
 def _each_once(values: tuple) -> tuple:
