@@ -108,7 +108,7 @@ def test_it_is_printed_with_intervals_marks_and_their_number(tmp_path):
     for value in table[2][6:]:
         change, low, high = map(float, re.fullmatch(shown, value).groups())
         assert low <= change <= high
-    assert "Of 2 differences 2 are marked better and 0 worse; 2 of them (†) also after" in text
+    assert "Marked are 2 better and 0 worse of 2 differences, 2 of them (†) also after" in text
     assert "Differences with 95 % intervals" in text
 
 

@@ -174,11 +174,11 @@ def test_significant_differences_are_marked_and_the_marks_explained(tmp_path):
     assert shown == ["vdsr", "l1-tlw", "**44.7100** ▲†", "44.3100 ▼†", "**44.5100**"]
     assert not {"▲", "▼"} & set("".join(lpips[2] + lpips[3]))
     note = note_of(text)
-    assert "compared with their unweighted baseline: l1-tlw than l1." in note
+    assert "Compared are weighted losses and their unweighted baseline: l1-tlw with l1." in note
     assert "▲ better, ▼ worse: significant, since the 95 % t interval" in note
     assert "under 0.005 dB, or 0.0005 of SSIM and LPIPS, are never marked" in note
-    assert "Of 6 differences 1 are marked better and 1 worse; 2 of them (†) also after" in note
-    assert "correction for 6 comparisons" in note and "up to 0.0 of the 2 marks" in note
+    assert "Marked are 1 better and 1 worse of 6 differences, 2 of them (†) also after" in note
+    assert "correction for 6 comparisons" in note and "no more than 0.1 marks are" in note
 
 
 def test_one_seed_gets_open_marks_and_nothing_is_called_significant(tmp_path):

@@ -104,10 +104,12 @@ def _notes(table: pd.DataFrame, left_out: Sequence[str], smallest: Smallest) -> 
     notes = [_note(table, smallest)]
     if len(compared):
         losses = compared.drop_duplicates(["loss", "against"]).groupby("against", sort=False)
-        than = ", ".join(f"{' and '.join(part['loss'])} than {name}" for name, part in losses)
-        notes.append(f"Weighted losses are compared with their unweighted baseline: {than}.")
+        which = ", ".join(f"{' and '.join(part['loss'])} with {name}" for name, part in losses)
+        notes.append(f"Compared are weighted losses and their unweighted baseline: {which}.")
         notes += notes_of_marks(compared, CONFIDENCE, smallest)
-    notes += [*_unequal_seeds(table), *exact_images(table)]
+    notes += _unequal_seeds(table)
+    for exact in exact_images(table):
+        notes.append(f"{exact} Means over different images are neither bold nor marked.")
     if left_out:
         notes.append(
             f"Left out: {', '.join(left_out)} (images not at hand; tlw fetch tells how to get "
@@ -182,13 +184,13 @@ def _counted(family: pd.DataFrame, column: str, confidence: float) -> str:
     marked = family[family[column].isin(MARKS)]
     kept = marked[marked["p_corrected"] <= 1 - confidence]
     better, worse = (int((part == word).sum()) for word in MARKS for part in [marked[column]])
-    told = f"Of {len(family)} differences {better} are marked better and {worse} worse"
+    told = f"Marked are {better} better and {worse} worse of {len(family)} differences"
     if marked.empty:
         return f"{told}."
     return (
-        f"{told}; {len(kept)} of them (†) also after Benjamini and Hochberg's correction for "
-        f"{len(family)} comparisons. By their p-values up to {by_chance(marked):.1f} of the "
-        f"{len(marked)} marks are to be expected by chance alone."
+        f"{told}, {len(kept)} of them (†) also after Benjamini and Hochberg's correction for "
+        f"{len(family)} comparisons. By their p-values no more than "
+        f"{max(by_chance(marked), 0.1):.1f} marks are to be expected by chance alone."
     )
 
 
