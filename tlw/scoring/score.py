@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import unicodedata
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +12,14 @@ import torch
 from tqdm import tqdm
 
 from tlw.data.protocols import Protocol
-from tlw.imaging.image_files import check_names, image_files, read_image, read_stored, some
+from tlw.imaging.image_files import (
+    check_names,
+    folder_name,
+    image_files,
+    read_image,
+    read_stored,
+    some,
+)
 from tlw.imaging.ranges import crop_to_multiple, to_tensor
 from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.errors import at
@@ -89,11 +95,6 @@ def score_images(
         )
     _tell_infinite(rows, protocol)
     return pd.DataFrame(rows)
-
-
-def folder_name(folder: Path) -> str:
-    """The name of a folder, also of "." and "..", and of a link rather than what it leads to."""
-    return os.path.basename(os.path.abspath(folder))
 
 
 def _fitting(sr: np.ndarray, whole: np.ndarray, multiple: int) -> tuple[np.ndarray, np.ndarray]:
