@@ -261,6 +261,6 @@ def test_the_toy_grid_s_cells_are_compared_in_both_numerics(tmp_path):
 
 def test_every_script_is_run_here_and_described():
     scripts = {path.stem for path in SCRIPTS.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == {*CALLS, "toy_precision"}
+    assert scripts == {*CALLS, "toy_precision", "coverage"}  # see tests/report/test_intervals.py
     page = (SCRIPTS / "README.md").read_text()
     assert all(f"`{path.name}`" in page for path in SCRIPTS.glob("*.py"))

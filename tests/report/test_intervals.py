@@ -1,6 +1,7 @@
 """Intervals and p-values: against scipy, by their properties, and how often they hold."""
 
 import math
+import sys
 from pathlib import Path
 
 import coverage
@@ -157,3 +158,14 @@ def test_a_loss_against_itself_is_marked_as_often_as_the_documentation_says():
     for name, psnr in coverage.read_scores(coverage.SCORES).items():
         found = [100 * coverage.marked_against_itself(psnr, seeds) for seeds in coverage.SEEDS]
         assert shares[name] == pytest.approx(found, abs=0.06)
+
+
+def test_the_script_prints_the_tables_of_the_documentation(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["coverage.py", "--trials", "20"])
+    coverage.main()
+    printed = capsys.readouterr().out
+    heads = [line for line in printed.splitlines() if line.startswith(("| seeds", "| benchmark"))]
+    page = DOCUMENT.read_text(encoding="utf-8")
+    assert len(heads) == 4 and all(f"\n{head}\n" in page for head in heads)
+    measured = printed.partition("though it is one loss")[2].partition("\n\n")[2].strip()
+    assert measured in page  # no draw of it hangs on the number of trials
