@@ -20,7 +20,7 @@ help:
 	@echo "make toy       the whole workflow in small: real photographs, all losses, a few minutes"
 	@echo "make test      the fast tests"
 	@echo "make test-all  the slow ones, too"
-	@echo "make lint      style of the code and of the workflow"
+	@echo "make lint      style and types of the code, style of the workflow"
 	@echo "make clean     removes the virtual environment and the toy results"
 
 toy: $(VENV)/installed
@@ -37,6 +37,8 @@ test-all: $(VENV)/installed
 lint: $(VENV)/installed
 	ruff check tlw tests workflow benchmarks examples
 	ruff format --check tlw tests benchmarks examples
+	mypy
+	snakefmt --check workflow
 	snakemake --lint --configfile config/toy.yaml
 
 # The stamp is made last, so an interrupted installation is done again.
@@ -44,7 +46,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "tlw needs Python 3.11.4 or newer, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
-	    --constraint constraints.txt --editable '.[workflow,test]'
+	    --constraint constraints.txt --editable '.[workflow,test,lint]'
 	@touch $@
 
 clean:

@@ -17,6 +17,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.utils.data import DataLoader
 
 from tlw.data.pairs import Pairs, write_pairs
@@ -77,10 +78,23 @@ def test_a_file_says_what_it_is_made_of(images, written):
     assert pairs.multiple == pairs.protocol.multiple("test", 2)
     assert pairs.sizes == tuple(tuple(hr.shape[1:]) for _, hr in pairs)
     with h5py.File(written, locking=False) as file:
-        assert set(file) == {"hr", "lr", "names", "pixels", "sha256", "sizes"}
+        assert set(file) == {"grey", "hr", "lr", "names", "pixels", "sha256", "sizes"}
         assert {"tlw", "numpy", "h5py", "complete"} <= set(file.attrs)
         assert file["hr/0001"].dtype == np.uint8
         assert file["lr/0001"].dtype == pairs.protocol.lr_dtype
+
+
+def test_a_file_says_which_images_have_a_single_channel(target, tmp_path):
+    level = np.arange(84 * 84, dtype=np.uint8).reshape(84, 84)
+    alike = np.stack(3 * [level], axis=-1)
+    stored = {"L": level, "RGB": alike, "LA": np.stack([level, level], axis=-1), "1": level > 99}
+    paths = [tmp_path / f"{mode}.png" for mode in stored]
+    for path, samples in zip(paths, stored.values(), strict=True):
+        Image.fromarray(samples).save(path)
+    write(paths, target)
+    pairs = Pairs(target)
+    assert pairs.grey == (True, False, True, True)
+    assert torch.equal(pairs[0][1], pairs[1][1])  # as pixels they are one
 
 
 def test_the_same_images_give_the_same_bytes_with_any_number_of_workers(images, tmp_path):

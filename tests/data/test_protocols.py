@@ -17,6 +17,7 @@ from tlw.data.protocols import PROTOCOLS, Protocol, protocol
 from tlw.imaging.image_files import read_image
 from tlw.imaging.ranges import crop_to_multiple, round_to_8_bits, to_tensor
 from tlw.imaging.resize import imresize
+from tlw.scoring.evaluate import Scorer
 from tlw.scoring.metrics import psnr_y
 
 PAPER, STANDARD = PROTOCOLS["paper"], PROTOCOLS["standard"]
@@ -31,6 +32,11 @@ def published_bicubic_psnr(benchmark: str, scale: int) -> str:
             if (row["backbone"], row["dataset"], row["scale"]) == ("bicubic", benchmark, str(scale))
         ]
     return row["psnr_y"]
+
+
+def is_grey(path: Path) -> bool:
+    with Image.open(path) as image:
+        return image.mode == "L"
 
 
 def cropped(shared: Path, benchmark: str, multiple: int) -> Iterator[np.ndarray]:
@@ -57,6 +63,51 @@ def test_the_papers_bicubic_rows_come_out_to_four_decimals(shared, benchmark, sc
 @pytest.mark.parametrize(("scale", "expected"), [(2, "33.68"), (3, "30.40"), (4, "28.43")])
 def test_the_standard_bicubic_rows_of_set5_are_pinned(shared, scale, expected):
     assert f"{bicubic_psnr(shared, 'Set5', scale, STANDARD):.2f}" == expected
+
+
+def set14(shared: Path, scale: int, protocol: Protocol) -> float:
+    values = []
+    paths = sorted((shared / "datasets" / "Set14").iterdir())
+    for path, hr in zip(paths, cropped(shared, "Set14", scale), strict=True):
+        lr = to_tensor(protocol.downsample(hr, scale))[None]
+        sr = protocol.upsample_bicubic(lr, scale)[0]
+        scorer = Scorer(dataclasses.replace(protocol, metrics=("psnr_y",), lpips_nets=()), scale)
+        values.append(scorer(sr, to_tensor(hr), grey=is_grey(path))["psnr_y"])
+    assert sum(map(is_grey, paths)) == 1  # the bridge
+    return float(np.mean(values))
+
+
+# As-RGB are the numbers of toolboxes, as-stored those of scripts that convert colours only.
+@pytest.mark.parametrize(
+    ("scale", "stored", "rgb"),
+    [(2, "30.233", "30.327"), (3, "27.538", "27.632"), (4, "25.995", "26.090")],
+)
+def test_both_readings_of_set14s_grey_file_are_pinned(shared, scale, stored, rgb):
+    assert f"{set14(shared, scale, STANDARD):.3f}" == stored
+    assert f"{set14(shared, scale, PROTOCOLS['standard-grey-as-rgb']):.3f}" == rgb
+
+
+@pytest.mark.parametrize(
+    ("scale", "finer", "literature"),
+    [(2, "30.240", 30.24), (3, "27.547", 27.55), (4, "26.006", 26.00)],
+)
+def test_set14s_bicubic_rows_of_the_literature_skip_the_conversion_of_grey_files(
+    shared, scale, finer, literature
+):
+    """Here with lr in float and luma rounded, as they were made; `standard` is 0.02 dB near."""
+    values = []
+    paths = sorted((shared / "datasets" / "Set14").iterdir())
+    for path, hr in zip(paths, cropped(shared, "Set14", scale), strict=True):
+        size = (hr.shape[0] // scale, hr.shape[1] // scale)
+        sr = imresize(imresize(hr / 255, size=size), scale=scale)
+        levels = [np.floor(image.clip(0, 1) * 255 + 0.5) for image in (sr, hr / 255)]
+        weights = np.array([65.481, 128.553, 24.966]) / 255
+        a, b = (x[..., 0] if is_grey(path) else np.floor(16.5 + x @ weights) for x in levels)
+        error = ((a - b) ** 2)[scale:-scale, scale:-scale].mean()
+        values.append(10 * np.log10(255**2 / error))
+    assert f"{np.mean(values):.3f}" == finer
+    assert np.mean(values) == pytest.approx(literature, abs=0.007)
+    assert set14(shared, scale, STANDARD) == pytest.approx(literature, abs=0.02)
 
 
 def upsampled(lr: np.ndarray) -> torch.Tensor:

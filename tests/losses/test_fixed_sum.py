@@ -54,6 +54,16 @@ def test_its_derivative_is_that_of_equation_6(seed, power, k):
     torch.testing.assert_close(diagonal, expected.detach())
 
 
+@pytest.mark.parametrize("over", ["image", "channel"])
+def test_a_sum_that_is_right_already_has_the_gradient_of_one_branch(over):
+    x = torch.tensor([0.25, 0.75, 0.5, 0.5], dtype=torch.float64).reshape(1, 1, 2, 2)
+    jacobian = torch.autograd.functional.jacobian(lambda v: fixed_sum(v, 0.5, over=over), x)
+    assert torch.equal(fixed_sum(x, 0.5, over=over), x)
+    # Eq. 5 takes x - (S - kN)/S x unless kN > S; by hand for S = kN: the identity minus x / S.
+    expected = torch.eye(4, dtype=torch.float64) - x.flatten()[:, None] / 2
+    torch.testing.assert_close(jacobian.reshape(4, 4), expected)
+
+
 @pytest.mark.parametrize("fill", [0.0, 1.0])
 def test_constant_extremes_keep_values_and_gradients_finite(fill):
     x = torch.full((1, 3, 4, 4), fill, requires_grad=True)

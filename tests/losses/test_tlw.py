@@ -227,3 +227,4 @@ def test_pixel_losses_are_those_of_torch_on_the_signed_range():
     args = to_signed(sr), to_signed(hr)
     torch.testing.assert_close(PixelLoss("l1")(sr, hr), F.l1_loss(*args))
     torch.testing.assert_close(PixelLoss("mse")(sr, hr), F.mse_loss(*args))
+    torch.testing.assert_close(PixelLoss("mse", factor=9)(sr, hr), 9 * F.mse_loss(*args))

@@ -62,6 +62,17 @@ def test_the_head_gives_the_uncertainty_of_each_pixel_above_its_floor(form, chan
     assert u.shape == (2, channels, 10, 8) and u.min() >= floor
 
 
+def test_the_head_starts_as_it_is_told_and_the_network_as_it_was():
+    net = EDSR(**SMALL)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    normal = WithUncertainty(net, form="log", head_init="normal")
+    assert all(torch.equal(value, before[key]) for key, value in normal.net.state_dict().items())
+    weights = torch.cat([p.flatten() for p in normal.head.parameters() if p.ndim == 4])
+    assert weights.std().item() == pytest.approx(0.02, rel=0.15)
+    built = WithUncertainty(net, form="log")
+    assert built.head[0].weight.std() > 2 * normal.head[0].weight.std()
+
+
 @pytest.mark.parametrize(("preset", "moves"), [("paper", False), ("authors-code", True)])
 def test_after_the_first_step_the_papers_uncertainty_is_frozen(preset, moves):
     torch.manual_seed(0)

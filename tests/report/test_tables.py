@@ -10,6 +10,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 from scored_cells import (
@@ -23,6 +24,7 @@ from scored_cells import (
 )
 
 from tlw.report.tables import read_published, read_records, read_scores, scores_table, write_tables
+from tlw.scoring.evaluate import of_row, write_scores
 
 
 @pytest.fixture
@@ -65,7 +67,7 @@ def test_what_is_best_of_the_papers_own_table_is_what_python_finds(tmp_path):
         (scale, backbone, loss, benchmark, metric)
         for (scale, backbone, benchmark, metric), values in groups.items()
         for value, loss in values
-        if value == min(values)[0]
+        if value - min(values)[0] < (0.005 if metric == "psnr_y" else 0.0005)
     }
     keys = table.loc[table["best"], ["scale", "backbone", "loss", "benchmark", "metric"]]
     assert set(keys.itertuples(index=False, name=None)) == expected
@@ -222,9 +224,9 @@ def test_cells_scored_on_different_images_are_refused(tmp_path):
 
 def test_the_same_cell_twice_is_refused(tmp_path):
     cell = scored(tmp_path / "one", {("Set5", "a"): (30, 0.2)})
-    twin = scored(tmp_path / "other", {("Set5", "a"): (31, 0.2)})
+    again = scored(tmp_path / "other", {("Set5", "a"): (31, 0.2)})
     with pytest.raises(ValueError, match=r"vdsr x2 l1 seed 0 has two scores .* is it there twice"):
-        scores_table([cell, twin])
+        scores_table([cell, again])
 
 
 def test_a_missing_file_is_named(tmp_path):
@@ -246,8 +248,11 @@ HEAD = "backbone,scale,loss,seed,protocol,benchmark,image"
         ("a,b\n1,2\n", "lacks scale, backbone, loss"),
         (f"{HEAD}\nvdsr,2,l1,0,paper,Set5,a\n", "lacks a metric"),
         (f"{HEAD},psnr_y\n", "lacks images"),
-        (f"{HEAD},psnr_y\nvdsr,2,l1,0,paper,Set5,b.png,\n", "psnr_y, found none for b.png"),
-        (f"{HEAD},psnr_y\nvdsr,2,l1,0,paper,Set5,b.png,nan\n", "psnr_y, found none for b.png"),
+        (f"{HEAD},psnr_y\nvdsr,2,l1,0,paper,Set5,b.png,\n", "psnr_y, found .* for b.png"),
+        (f"{HEAD},psnr_y\nvdsr,2,l1,0,paper,Set5,b.png,nan\n", "psnr_y, found .* for b.png"),
+        (f"{HEAD},psnr_y\nvdsr,2,l1,0,paper,Set5,b.png,-inf\n", "psnr_y, found '-inf' for b.png"),
+        (f"{HEAD},ssim_y\nvdsr,2,l1,0,paper,Set5,b.png,inf\n", "ssim_y, found 'inf' for b.png"),
+        (f"{HEAD},psnr_y\nvdsr,two,l1,0,paper,Set5,b.png,1\n", "as scale, found 'two'"),
         ('a,b\n"1,2\n', "cannot be read as scores"),
         ("\x80\x81", "cannot be read as scores|lacks"),
     ],
@@ -272,6 +277,35 @@ def test_another_table_of_published_numbers_is_refused_by_name(tmp_path):
     path.write_text("table,scale\n1,2\n")
     with pytest.raises(ValueError, match=r"published\.csv: expected columns .*'psnr_y'"):
         read_published(path, 1)
+
+
+def test_a_published_number_that_is_none_is_told_with_file_and_column(tmp_path):
+    path = tmp_path / "published.csv"
+    path.write_text(PUBLISHED.read_text().replace("30.3759", "30,3759", 1))
+    with pytest.raises(ValueError, match=r"published\.csv: .* line has more fields than the head"):
+        read_published(path, 1)
+    path.write_text(PUBLISHED.read_text().replace("30.3759", "best", 1))
+    with pytest.raises(
+        ValueError, match=r"published\.csv: .* as psnr_y, found 'best' for Urban100"
+    ):
+        read_published(path, 1)
+
+
+def test_a_name_that_a_spreadsheet_would_run_goes_out_as_text_and_comes_back(tmp_path):
+    names = ["=cmd|'/c calc'!A0.png", "+1.png", "-1.png", "@x.png", "'=quoted.png", "plain-1.png"]
+    score = {"protocol": "paper", "benchmark": "-Set", "psnr_y": -1.5}
+    scores = of_row(pd.DataFrame([score | {"image": name} for name in names]), "=mine", 2)
+    path = tmp_path / "cell" / "scores.csv"
+    write_scores(scores, path)
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row, name in zip(rows, names, strict=True):
+        assert row["image"] == (name if name[0] == "p" else "'" + name)
+        assert (row["backbone"], row["benchmark"], row["psnr_y"]) == ("'=mine", "'-Set", "-1.5")
+    found = read_scores(path)
+    assert list(found["image"]) == names and set(found["backbone"]) == {"=mine"}
+    tables_of([path.parent], tmp_path / "t")
+    assert "\n2,'=mine,,'-Set,psnr_y,-1.5," in (tmp_path / "t.csv").read_text()
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{}", '{"cell": "a"}'])

@@ -63,6 +63,20 @@ def test_psnr_agrees_with_scikit_image(pair, border):
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("metric", [psnr_y, ssim_y])
+def test_grey_is_measured_by_its_level_and_not_by_luma_of_a_smaller_range(pair, metric):
+    sr, hr = (images[:, :1].expand(-1, 3, -1, -1) for images in pair)
+    found = metric(sr, hr, border=2, grey=True)
+    inside = [images[:, 0, 2:-2, 2:-2].double().numpy() for images in (sr, hr)]
+    for value, a, b in zip(found, *inside, strict=True):
+        expected = (
+            peak_signal_noise_ratio(b, a, data_range=1)
+            if metric is psnr_y
+            else slow_ssim(255 * a, 255 * b)
+        )
+        assert value.item() == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("border", [0, 3])
 def test_ssim_agrees_with_one_window_at_a_time(pair, border):
     inside = slice(border, -border or None)

@@ -16,7 +16,7 @@ from toys import photograph, toy_pairs
 from typer.testing import CliRunner
 
 from tlw.cli import app
-from tlw.data.pairs import Pairs
+from tlw.data.pairs import Pairs, write_pairs
 from tlw.data.protocols import protocol
 from tlw.imaging.image_files import write_image
 from tlw.imaging.ranges import to_uint8
@@ -188,9 +188,34 @@ def test_alpha_and_an_infinite_score_are_said(made, tmp_path, caplog):
             image.save(tmp_path / "sr" / f"{name}.png")
     score_images(tmp_path / "sr", made / "hr", scale=2, protocol=protocol("standard"))
     assert f"{tmp_path}/sr/1.png: its alpha is dropped" in caplog.text
-    assert "psnr_y is infinite, and so is its mean, where sr and hr are equal: 0.png, 1.png" in (
-        caplog.text
+    assert (
+        "psnr_y is infinite, and left out of its mean, where sr and hr are equal: 0.png, 1.png"
+        in (caplog.text)
     )
+
+
+def test_a_grey_file_is_measured_by_its_levels_alike_in_both_ways(tmp_path):
+    """Its errors count by 255/219 of what they do as RGB, whose luma has a smaller range."""
+    grey = photograph("camera", size=(48, 64))
+    (tmp_path / "hr-images").mkdir()
+    path = toy_pairs(tmp_path, [np.stack(3 * [grey], axis=-1)], name="hr", use="test",
+                     protocol="standard")  # fmt: skip
+    Image.fromarray(grey).save(tmp_path / "hr-images" / "0.png")
+    psnr = {}
+    for name in ("standard", "standard-grey-as-rgb"):
+        rules = protocol(name)
+        write_pairs([tmp_path / "hr-images" / "0.png"], path, name="hr-images", scale=2,
+                    protocol=rules, use="test", workers=1)  # fmt: skip
+        evaluate_bicubic([path], tmp_path / "scores.csv", device="cpu", judge_folder=None)
+        sr = to_uint8(rules.upsample_bicubic(Pairs(path)[0][0][None], 2)[0])
+        folder_of(tmp_path / "sr", {"0.png": sr})
+        scores = score_images(tmp_path / "sr", tmp_path / "hr-images", scale=2, protocol=rules)
+        evaluated = pd.read_csv(tmp_path / "scores.csv")
+        for metric in rules.metrics:
+            assert scores[metric][0] == pytest.approx(evaluated[metric][0], abs=1e-6)
+        psnr[name] = scores["psnr_y"][0]
+    less = 20 * np.log10(255 / 219)
+    assert psnr["standard-grey-as-rgb"] - psnr["standard"] == pytest.approx(less, abs=1e-3)
 
 
 # --- refusals ---------------------------------------------------------------------------------

@@ -120,6 +120,19 @@ def test_sets_are_taken_in_the_cells_order_whatever_the_command_lines(tmp_path):
     assert_same_results(tmp_path / "one", tmp_path / "other")
 
 
+@pytest.mark.parametrize(("eps", "is_same"), [(9e-4, True), (1e-4, False)])
+def test_a_constant_before_the_loss_is_one_before_adams_eps(eps, is_same):
+    lr, hr = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 32, 32)
+    weights = []
+    for factor, own_eps in ((1.0, 1e-4), (9.0, eps)):
+        cell = toy_cell("mse", changes={"mse": {"factor": factor}}, recipe=CROPS | {"eps": own_eps})
+        training = Run(cell, torch.device("cpu"))
+        for _ in range(3):
+            training.step(lr, hr)
+        weights.append(torch.cat([p.flatten() for p in training.net.parameters()]))
+    assert torch.allclose(*weights, rtol=0, atol=1e-6) == is_same
+
+
 # --- refused ----------------------------------------------------------------------------------
 
 

@@ -66,6 +66,8 @@ class _Printable(logging.Formatter):
 
 def main() -> None:
     """Runs the command; a mistake of the user's is told in its own words, without a traceback."""
+    for stream in (sys.stdout, sys.stderr):  # what a terminal lacks a sign for is no failure
+        stream.reconfigure(errors="replace")
     for number in stopping_signals():
         if number != signal.SIGINT:  # which Python makes a KeyboardInterrupt of
             signal.signal(number, _leave)  # the default would leave half a file aside

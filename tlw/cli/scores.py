@@ -23,6 +23,11 @@ from tlw.cli.options import (
 )
 from tlw.imaging.tiles import MAX_PIXELS, TILE
 
+SmallestDifferences = Annotated[
+    tuple[float, float],
+    typer.Option(help="Differences below these carry no mark: in dB, and of SSIM and LPIPS."),
+]
+
 
 def evaluate(
     weights: Annotated[
@@ -110,7 +115,7 @@ def score(
     rules = protocol_named(protocol)
     set_threads(threads)
     from tlw.imaging.image_files import folder_name
-    from tlw.report.tables import table_of
+    from tlw.report.means import table_of
     from tlw.report.typeset import to_markdown
     from tlw.runtime.devices import pick_device
     from tlw.runtime.one_by_one import OneByOne
@@ -150,12 +155,15 @@ def tables(
     note: Annotated[
         str, typer.Option(help="A sentence below the table.", show_default="none")
     ] = "",
+    smallest: SmallestDifferences = (0.005, 0.0005),
 ) -> None:
     """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
+    from tlw.report.statistics import Smallest
     from tlw.report.tables import write_tables
 
     options = {"title": title, "published": published, "number": number}
-    print(write_tables(cells, output, **options, left_out=left_out or (), note=note))  # noqa: T201
+    options |= {"left_out": left_out or (), "note": note, "smallest": Smallest(*smallest)}
+    print(write_tables(cells, output, **options))  # noqa: T201
 
 
 def compare(
@@ -167,13 +175,17 @@ def compare(
     against: Annotated[
         str | None,
         typer.Option(
-            help="A loss, or a cell's folder, that all others are compared with.",
-            show_default="each weighted loss with its unweighted twin",
+            help="A loss, or a cell's folder, that all others are compared with; or the word "
+            "itself: the seeds of each network with each other, where any mark is chance.",
+            show_default="each weighted loss with its unweighted baseline",
         ),
     ] = None,
     confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of the intervals.")] = 0.95,
+    smallest: SmallestDifferences = (0.005, 0.0005),
 ) -> None:
-    """Tells which differences between losses are real, image by image."""
+    """Tells which differences between losses are significant, image by image, seed by seed."""
     from tlw.report.compare import write_comparison
+    from tlw.report.statistics import Smallest
 
-    print(write_comparison(cells, output, against=against, confidence=confidence))  # noqa: T201
+    options = {"against": against, "confidence": confidence, "smallest": Smallest(*smallest)}
+    print(write_comparison(cells, output, **options))  # noqa: T201

@@ -94,6 +94,7 @@ class Recipe(Model):
     )
     learning_rate: Positive = Field(default=1e-4, description="Adam's")
     betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
+    eps: Number = Field(default=1e-8, ge=0, description="Adam's; see docs/losses.md")
     precision: Precision = Field(
         default="float32",
         description="bf16-mixed: convolutions in bfloat16, where the device has it",

@@ -29,7 +29,7 @@ from tlw.data.pairs_file import (
     pixel_hash,
 )
 from tlw.data.protocols import Protocol, Use
-from tlw.imaging.image_files import check_names, read_image
+from tlw.imaging.image_files import check_names, read_stored
 from tlw.imaging.ranges import crop_to_multiple, to_unit
 from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.files import written_aside
@@ -41,6 +41,7 @@ class _Pair(NamedTuple):
     hr: np.ndarray
     lr: np.ndarray
     sha256: str
+    grey: bool
 
 
 def write_pairs(
@@ -69,7 +70,7 @@ def write_pairs(
     header = header_of(name, scale, use, protocol, versions)
     options = {"multiple": header["multiple"], "scale": scale, "protocol": protocol}
     build = partial(_build, **options, max_pixels=max_pixels)
-    sizes, hashes, pixels = [], [], []
+    sizes, hashes, pixels, grey = [], [], [], []
     # Through Python's file: HDF5's own output loses the error of a full disk, and may crash of it.
     with (
         written_aside(target) as aside,
@@ -82,9 +83,11 @@ def write_pairs(
             sizes.append(pair.hr.shape[:2])
             hashes.append(pair.sha256)
             pixels.append(pixel_hash(pair.hr, pair.lr))
+            grey.append(pair.grey)
         file["names"] = [Path(path).name for path in images]
         file["sha256"] = hashes
         file["pixels"] = pixels
+        file["grey"] = np.array(grey, dtype=bool)
         file["sizes"] = np.array(sizes, dtype=np.int64)
         file.attrs.update(header)
     _log.info("%s: %d pairs of %s, x%d, %s", target, len(images), name, scale, protocol.name)
@@ -113,7 +116,7 @@ class Pairs:
         self._forget_handles()
         header, self.protocol, contents = checked(self.path)
         self.names, self.hashes, self.pixels = contents.names, contents.sha256, contents.pixels
-        self.sizes = contents.sizes
+        self.sizes, self.grey = contents.sizes, contents.grey
         self.image_set, self.scale = header.image_set, header.scale
         self.use, self.multiple = header.use, header.multiple
         if scale is not None and scale != self.scale:
@@ -223,14 +226,14 @@ class Pairs:
 
 
 def _build(path: Path, *, multiple: int, scale: int, protocol: Protocol, max_pixels: int) -> _Pair:
-    image = read_image(path, max_pixels=max_pixels)
+    image, grey = read_stored(path, max_pixels=max_pixels)
     with Path(path).open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     try:
         hr = crop_to_multiple(image, multiple)
     except ValueError as error:
         raise ValueError(f"{path}: {error} (protocol {protocol.name}, x{scale})") from error
-    return _Pair(hr, protocol.downsample(hr, scale), sha256)
+    return _Pair(hr, protocol.downsample(hr, scale), sha256, grey)
 
 
 def _cores() -> int:

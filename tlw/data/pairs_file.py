@@ -4,6 +4,7 @@
     ├── attributes: `Header`
     ├── names, sha256, pixels   (n,) UTF-8: `Contents`
     ├── sizes                   (n, 2) int64: `Contents`
+    ├── grey                    (n,) bool: `Contents`
     ├── hr/      0000, 0001, ... each uint8 (sH, sW, 3) RGB
     └── lr/      0000, 0001, ... each (H, W, 3) RGB, uint8 or float32 around [0, 1]
 
@@ -21,7 +22,7 @@ from typing import Annotated, Any, Literal, Self
 
 import h5py
 import numpy as np
-from pydantic import Field, StrictInt, model_validator
+from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from tlw.config.schema import Model
 from tlw.data.protocols import Protocol, Use
@@ -86,12 +87,14 @@ class Contents(Model):
         sha256: hashes of the source files.
         pixels: `pixel_hash` of what is stored.
         sizes: hr's height and width after cropping.
+        grey: whether the source file has a single channel, for protocols that measure it otherwise.
     """
 
     names: tuple[str, ...] = Field(min_length=1)
     sha256: tuple[Sha256, ...]
     pixels: tuple[Sha256, ...]
     sizes: tuple[tuple[Side, Side], ...]
+    grey: tuple[StrictBool, ...]
 
     @model_validator(mode="after")
     def _one_of_each(self) -> Self:
@@ -197,8 +200,8 @@ def _contents(file: h5py.File) -> Contents:
                 f"{name}: expected shape {shape}, for {count} pairs, found {dataset.shape}"
             )
         is_text = h5py.check_string_dtype(dataset.dtype) is not None
-        if is_text == (name == "sizes"):
-            kind = "integers" if name == "sizes" else "text"
+        if is_text == (name in ("sizes", "grey")):
+            kind = {"sizes": "integers", "grey": "booleans"}.get(name, "text")
             raise ValueError(f"{name}: expected {kind}, found {dataset.dtype}")
         with at(name):
             tables[name] = (dataset.asstr() if is_text else dataset)[()].tolist()

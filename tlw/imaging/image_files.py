@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -71,6 +72,13 @@ def some(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + (f" and {rest} others" if rest > 0 else "")
 
 
+class Stored(NamedTuple):
+    """An image as RGB, uint8 (H, W, 3), and whether its file has a single channel of grey."""
+
+    rgb: np.ndarray
+    grey: bool
+
+
 def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file of any common format as RGB, uint8 (H, W, 3).
 
@@ -80,10 +88,16 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     frames, or no 8-bit RGB form (16 bits per channel, CMYK): rescaling those is a decision that
     belongs to whoever made the file.
     """
+    return read_stored(path, max_pixels=max_pixels).rgb
+
+
+def read_stored(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Stored:
+    """`read_image`, and whether the file is grey: some protocols measure such files otherwise."""
     file = opened(path, read_content(path), max_pixels=max_pixels)
     if file.has_alpha and file.image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
         log.warning("%s: its alpha is dropped, and the colours under it are taken", path)
-    return file.upright(np.array(file.image.convert("RGB")))
+    rgb = file.upright(np.array(file.image.convert("RGB")))
+    return Stored(rgb, file.image.mode in ("1", "L", "LA"))
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:

@@ -7,17 +7,18 @@ oracle in the tests.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from tlw.config.settings import Precision
+from tlw.config.settings import Channels, JudgeNet, Precision
 from tlw.imaging.ranges import swap_channels, to_signed
 from tlw.judge.layer_distance import layer_distance, unit_features
 from tlw.judge.weights import judge_weights
+from tlw.runtime.errors import one_of
 from tlw.runtime.precision import HALF, twice, two_halves, usable
 
 # What a trunk is made of: convolutions by their number in torchvision's `features` with (stride,
@@ -60,18 +61,18 @@ class Judge(nn.Module):
 
     def __init__(
         self,
-        net: Literal["vgg", "alex"] = "vgg",
+        net: JudgeNet = "vgg",
         *,
         calibrated: bool = True,
-        channels: Literal["rgb", "bgr"] = "rgb",
+        channels: Channels = "rgb",
         weights: Path | None = None,
         precision: Precision = "float32",
     ) -> None:
         super().__init__()
         if net not in _TRUNKS:
-            raise ValueError(f"judge: net must be one of {sorted(_TRUNKS)}, found {net!r}")
-        if channels not in ("rgb", "bgr"):
-            raise ValueError(f"judge: channels must be 'rgb' or 'bgr', found {channels!r}")
+            raise ValueError(f"judge: net: {one_of(net, _TRUNKS)}")
+        if channels not in get_args(Channels):
+            raise ValueError(f"judge: channels: {one_of(channels, get_args(Channels))}")
         self.net, self.calibrated, self.channels = net, calibrated, channels
         self.precision: Precision = precision
         tensors = load_file(judge_weights(net, weights))

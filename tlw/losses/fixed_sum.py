@@ -37,9 +37,10 @@ def fixed_sum(x: Tensor, k: float | Tensor, *, over: Over = "channel") -> Tensor
     n = x[0].numel() if over == "image" else x[0, 0].numel()
     total = x.sum(dim=dims, keepdim=True)
     # Only one of the two is not zero. The clamps keep the other one's gradient finite where x is
-    # all 0 or all 1, and change nothing elsewhere.
+    # all 0 or all 1, and change nothing elsewhere. Where kN = S both are zero, and the gradient is
+    # that of the second: relu's is 0 there, clamp_min's is 1.
     tiny = torch.finfo(x.dtype).tiny
-    up = (k * n - total).clamp_min(0) / (n - total).clamp_min(tiny)
+    up = (k * n - total).relu() / (n - total).clamp_min(tiny)
     down = (total - k * n).clamp_min(0) / total.clamp_min(tiny)
     return x + up * (1 - x) - down * x
 

@@ -9,12 +9,17 @@ from tlw.imaging.ranges import to_signed
 class PixelLoss(nn.Module):
     """Mean absolute ("l1") or mean squared ("mse") error of images in [0, 1], taken on [-1, 1].
 
-    The range is the weighted losses', so that a loss and its weighted twin compare.
+    The range is the weighted losses', so that a weighted loss and its baseline compare.
+
+    Args:
+        base: "l1" or "mse".
+        factor: a constant before the error. Adam makes nothing of it but where gradients are so
+            small that its eps counts; docs/losses.md says why that is worth a control.
     """
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, *, factor: float = 1.0) -> None:
         super().__init__()
-        self.base = base
+        self.base, self.factor = base, factor
         self.last: dict[str, Tensor] = {}
 
     def start_epoch(self, epoch: int) -> None:
@@ -23,4 +28,4 @@ class PixelLoss(nn.Module):
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """(N, 3, H, W) twice, a scalar back."""
         error = to_signed(hr) - to_signed(sr)
-        return error.abs().mean() if self.base == "l1" else error.square().mean()
+        return self.factor * (error.abs() if self.base == "l1" else error.square()).mean()

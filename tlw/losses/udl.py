@@ -13,16 +13,15 @@ uncertainty.
 """
 
 import copy
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tlw.config.settings import PresetName, UDLSettings, loss_settings
+from tlw.backbones.init import init_weights
+from tlw.config.settings import Init, PresetName, UDLForm, UDLSettings, loss_settings
 from tlw.runtime.errors import one_of
-
-Form = Literal["log", "direct"]
 
 
 class VarianceHead(nn.Sequential):
@@ -37,7 +36,7 @@ class VarianceHead(nn.Sequential):
         ValueError: for an unknown form.
     """
 
-    def __init__(self, features: int, form: Form) -> None:
+    def __init__(self, features: int, form: UDLForm) -> None:
         _require_known(form)
         direct = form == "direct"
         super().__init__(
@@ -62,12 +61,13 @@ class WithUncertainty(nn.Module):
         net: with `features(lr)`, `reconstruct(features, lr)` and `num_features`, see
             `tlw.backbones`.
         form: "log" or "direct", see `VarianceHead`.
+        head_init: start of the head, see `tlw.backbones.init`.
 
     Raises:
         ValueError: for a network without these.
     """
 
-    def __init__(self, net: nn.Module, *, form: Form) -> None:
+    def __init__(self, net: nn.Module, *, form: UDLForm, head_init: Init = "pytorch") -> None:
         super().__init__()
         missing = [m for m in ("features", "reconstruct", "num_features") if not hasattr(net, m)]
         if missing:
@@ -77,6 +77,7 @@ class WithUncertainty(nn.Module):
             )
         self.net = net
         self.head = VarianceHead(net.num_features, form)
+        init_weights(self.head, head_init)
         self.frozen: nn.Module | None = None
 
     def forward(self, lr: Tensor) -> tuple[Tensor, Tensor]:
@@ -101,7 +102,7 @@ class WithUncertainty(nn.Module):
             self.frozen = copy.deepcopy(self).requires_grad_(False).eval()
 
 
-def esu_loss(error: Tensor, uncertainty: Tensor, *, form: Form) -> Tensor:
+def esu_loss(error: Tensor, uncertainty: Tensor, *, form: UDLForm) -> Tensor:
     """The first step's loss: mean(exp(-s) |e| + 2 s), or the same with u = exp(s)."""
     _require_known(form)
     if form == "log":
@@ -109,7 +110,7 @@ def esu_loss(error: Tensor, uncertainty: Tensor, *, form: Form) -> Tensor:
     return (error.abs() / uncertainty + 2 * torch.log(uncertainty)).mean()
 
 
-def udl_loss(error: Tensor, uncertainty: Tensor, *, form: Form) -> Tensor:
+def udl_loss(error: Tensor, uncertainty: Tensor, *, form: UDLForm) -> Tensor:
     """The second step's loss (Eq. 3): mean(weight |e|), the weights without gradient.
 
     "log": s - min s + 1, the minimum of each image and channel. "direct": u - min u, the minimum
@@ -161,5 +162,5 @@ class UDLLoss(nn.Module):
 
 
 def _require_known(form: str) -> None:
-    if form not in get_args(Form):
-        raise ValueError(f"form: {one_of(form, get_args(Form))}")
+    if form not in get_args(UDLForm):
+        raise ValueError(f"form: {one_of(form, get_args(UDLForm))}")

@@ -1,45 +1,51 @@
-"""Which differences between two losses are real: paired bootstrap over images and seeds.
+"""Which differences between two losses are significant, image by image and seed by seed.
 
 Two networks are scored on the same images, so what is looked at is the difference image by image:
-that one image is harder than another drops out. The interval of the mean difference comes from
-resampling: the images of a benchmark are drawn again, with replacement, as often as it has images,
-and the mean is taken anew; the middle 95 % of 10,000 such means are the percentile interval
-(Efron & Tibshirani, An Introduction to the Bootstrap, 1993, chapters 13 and 16).
+that one image is harder than another drops out. With several seeds the differences are those
+between networks of the same seed, which share their start weights and batches. Intervals and
+p-values of the mean are those of `tlw.report.intervals`.
 
-With several seeds the differences are those between networks of the same seed, which share their
-start weights and batches. Every seed sees all images, so seeds and images are drawn independently
-of each other and every pair of them counts as often as both were drawn (Owen, The pigeonhole
-bootstrap, Annals of Applied Statistics 1, 2007). The interval then tells about other images and
-other seeds; with one seed it tells about other images only.
-
-Its limits. The bootstrap takes the sample for the population, so intervals are too short where
-that is small. Simulated with normal differences, a "95 %" interval holds the truth in 95 % of
-cases with 100 images, in 92 % with Set14's 14, in 84 % with Set5's 5; where seeds differ by more
-than images do, in 88 % with 5 seeds, in 79 % with 3, in 69 % with 2. Where seeds do not differ it
-is too long (98 %). Under `FEWEST` images none is given. Intervals are for each number alone: of a
-hundred numbers without a difference some five are called real by chance.
+With one seed an interval tells about other images, for these trained networks, and nothing about
+other trainings. That is no significance, and has words of its own.
 """
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 
+from tlw.report.intervals import CONFIDENCE, interval, p_value
 from tlw.scoring.columns import METRICS, NUMBER, ROW
 
 log = logging.getLogger(__name__)
 
-CONFIDENCE = 0.95
-RESAMPLES = 10_000
-FEWEST = 5  # images; of four differences without a direction one in eight has four equal signs
+FEWEST = 5  # images; what fewer give has not been simulated
 
-COLUMNS = ["against", "change", "low", "high", "real", "images", "pairs", "change_std"]
+# Of a comparison: `change` to `p_corrected` are numbers, then what they say, and of how much.
+COLUMNS = [
+    *("against", "change", "low", "high", "p", "p_corrected", "significant", "on_other_images"),
+    *("common_images", "left_out", "pairs", "against_seeds", "change_std"),
+]
 Row = tuple[int, str, str]  # scale, backbone, loss
+
+
+class Smallest(NamedTuple):
+    """The smallest differences that are of any interest; smaller ones carry no mark."""
+
+    decibels: float = 0.005
+    others: float = 0.0005  # of SSIM and LPIPS
+
+    def of(self, metric: str) -> float:
+        """The smallest relevant difference of a metric."""
+        return self.decibels if metric == "psnr_y" else self.others
+
+
+SMALLEST = Smallest()
 
 
 class Against(NamedTuple):
@@ -47,67 +53,37 @@ class Against(NamedTuple):
 
     row: Row
     name: str  # as it is printed
-    seed: str | None = None  # the one seed to compare with; None: each seed with the same one
-
-
-def interval(
-    differences: np.ndarray,
-    confidence: float = CONFIDENCE,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> np.ndarray:
-    """The bootstrap's percentile intervals of mean differences, see the module.
-
-    Args:
-        differences: finite, (seeds, images, numbers); each number is resampled in the same way.
-        confidence: in (0, 1).
-        resamples: how many.
-        seed: of the resampling; the same one gives the same intervals.
-
-    Returns:
-        Lower and upper ends, (2, numbers).
-    """
-    if not np.isfinite(differences).all():
-        raise ValueError("an interval needs finite differences, found some that are not")
-    of_seeds, of_images = (
-        _shares(count, resamples, (seed, axis)) for axis, count in enumerate(differences.shape[:2])
-    )
-    means = np.einsum("rs,ri,sin->rn", of_seeds, of_images, differences, optimize=True)
-    tail = (1 - confidence) / 2
-    return np.quantile(means, [tail, 1 - tail], axis=0)
-
-
-@lru_cache(maxsize=8)
-def _shares(count: int, resamples: int, seed: tuple[int, int]) -> np.ndarray:
-    """How often each of `count` things was drawn, as its share: (resamples, count), rows sum to 1.
-
-    The same for all numbers of a benchmark, and for benchmarks of as many images.
-    """
-    random = np.random.default_rng(seed)
-    shares = random.multinomial(count, np.full(count, 1 / count), size=resamples) / count
-    shares.flags.writeable = False
-    return shares
+    seeds: tuple[tuple[str, str], ...] | None = None  # (the row's, the other's); None: equal ones
 
 
 def differences(
-    scores: pd.DataFrame, against: Mapping[Row, Against], confidence: float = CONFIDENCE
+    scores: pd.DataFrame,
+    against: Mapping[Row, Against],
+    confidence: float = CONFIDENCE,
+    smallest: Smallest = SMALLEST,
 ) -> pd.DataFrame:
-    """Mean differences of rows to those that they are compared with, and which of them are real.
+    """Mean differences of rows to those that they are compared with, and which are significant.
 
     Args:
         scores: of all cells, checked by `tlw.report.tables.all_scores`.
         against: by row, what it is compared with; rows that are not named are not compared.
         confidence: of the intervals, in (0, 1).
+        smallest: differences below these are never called better or worse.
 
     Returns:
-        A row for each number: scale, backbone, loss, benchmark, metric, against, change (its mean
+        A row for each number: scale, backbone, loss, benchmark, metric, against; change (its mean
         minus the mean of `against`, so less is better for LPIPS), low, high (the interval of
-        that), real ("better" or "worse" where the interval leaves 0 out, else "no"), images, pairs
-        (of seeds), change_std (over them, NaN for one). Where no interval can be given low and
-        high are NaN and real is "": with less than `FEWEST` images, or where one of the two
-        networks gives an image exactly, its PSNR is infinite, and the other does not (a warning
-        names the image). An image that both give exactly makes no difference.
+        that), p, and p_corrected (Benjamini-Hochberg over those of all rows that have one);
+        significant: "better" or "worse" where the interval leaves 0 out, "no" where it does not,
+        "small" where it does, but the change is below `smallest`; on_other_images: the same words
+        where one of the two sides is a single trained network, so that nothing is significant;
+        common_images, left_out (names of images whose PSNR is infinite on one side or both: they
+        are no part of the difference), pairs (of seeds), against_seeds (how many trained networks
+        stand on the other side, 0 for one that was not trained here), change_std (over the pairs,
+        NaN for one).
+
+        Where no interval can be given, with less than `FEWEST` images, low, high and p are NaN and
+        both words "".
     """
     metrics = [metric for metric in METRICS if metric in scores.columns]
     # Indexed by (backbone, loss, seed), columns (metric, image), so that the order in a CSV is
@@ -122,76 +98,107 @@ def differences(
             pair = _differences_of(part, row, other) if scale == row[0] == other.row[0] else None
             if pair is None:
                 continue
+            found, of_seeds = pair
             number = {**dict(zip(ROW, row, strict=True)), "benchmark": benchmark}
-            cube = pair.to_numpy().reshape(len(pair), len(metrics), -1).swapaxes(1, 2)
             rows += [
-                {**number, "metric": metric, "against": other.name, **found}
-                for metric, found in zip(metrics, _judged(cube, metrics, confidence), strict=True)
+                {
+                    **{**number, "metric": metric, "against": other.name},
+                    **_judged(found[metric], metric, of_seeds, confidence, smallest),
+                }
+                for metric in metrics
             ]
-            _warn_of_infinite(pair, f"{row[1]} x{scale} {row[2]} against {other.name}, {benchmark}")
-    return pd.DataFrame(rows, columns=[*NUMBER, *COLUMNS])
+    return corrected(pd.DataFrame(rows, columns=[*NUMBER, *COLUMNS]))
 
 
-def _differences_of(wide: pd.DataFrame, row: Row, other: Against) -> pd.DataFrame | None:
-    """A row's scores minus the other's, a line for each seed; None where none can be paired."""
+def _differences_of(
+    wide: pd.DataFrame, row: Row, other: Against
+) -> tuple[pd.DataFrame, list[tuple[str, str]]] | None:
+    """A row's scores minus the other's, a line a pair of seeds; None where none can be paired."""
     keys = {key[:2] for key in wide.index}
     if row[1:] not in keys or other.row[1:] not in keys:
         return None
     ours, theirs = wide.loc[row[1:]], wide.loc[other.row[1:]]
-    if other.seed is not None:
-        theirs = theirs.loc[[other.seed] * len(ours)].set_axis(ours.index)
-    seeds = ours.index.intersection(theirs.index)
-    if seeds.empty:
+    seeds = other.seeds or tuple((seed, seed) for seed in ours.index)
+    seeds = [(a, b) for a, b in seeds if a in ours.index and b in theirs.index]
+    if not seeds:
         return None
-    ours, theirs = ours.loc[seeds], theirs.loc[seeds]
-    return (ours - theirs).mask(ours == theirs, 0)  # infinity minus infinity would be NaN
+    ours, theirs = ours.loc[[a for a, _ in seeds]], theirs.loc[[b for _, b in seeds]]
+    with np.errstate(invalid="ignore"):  # infinity minus infinity is NaN, and left out below
+        return ours - theirs.set_axis(ours.index), seeds
 
 
-def _judged(cube: np.ndarray, metrics: list[str], confidence: float) -> list[dict[str, Any]]:
-    """What is found of differences (seeds, images, metrics), for each metric."""
-    seeds, images, _ = cube.shape
-    finite = np.isfinite(cube).all(axis=(0, 1)) & (images >= FEWEST)
-    low, high = np.full((2, len(metrics)), np.nan)
-    if finite.any():
-        low[finite], high[finite] = interval(cube[..., finite], confidence)
-    with np.errstate(invalid="ignore"):  # plus and minus infinity have no mean: NaN
-        of_seed = cube.mean(axis=1)
-        change = of_seed.mean(axis=0)
-        std = of_seed.std(axis=0, ddof=1) if seeds > 1 else np.full(len(metrics), np.nan)
-    return [
-        {
-            **{"change": change[k], "low": low[k], "high": high[k]},
-            "real": _real(low[k], high[k], METRICS[metric].more_is_better),
-            **{"images": images, "pairs": seeds, "change_std": std[k]},
-        }
-        for k, metric in enumerate(metrics)
-    ]
+def _judged(
+    found: pd.DataFrame,
+    metric: str,
+    seeds: list[tuple[str, str]],
+    confidence: float,
+    smallest: Smallest,
+) -> dict[str, Any]:
+    """What a metric's differences say, a line a pair of seeds, a column an image."""
+    finite = np.isfinite(found).all()
+    values = found.loc[:, finite].to_numpy()[..., None]
+    pairs, images, _ = values.shape
+    low = high = p = change = change_std = np.nan
+    if images:
+        of_seed = values.mean(axis=(1, 2))
+        change = of_seed.mean()
+        change_std = of_seed.std(ddof=1) if pairs > 1 else np.nan
+    if images >= FEWEST:
+        [low], [high] = interval(values, confidence)
+        [p] = p_value(values)
+    word = _word(low, high, change, METRICS[metric].more_is_better, smallest.of(metric))
+    trained = [{seed for seed in side if seed} for side in zip(*seeds, strict=True)]
+    of_one = pairs == 1 or any(len(side) == 1 for side in trained)
+    return {
+        **{"change": change, "low": low, "high": high, "p": p},
+        **{"significant": "" if of_one else word, "on_other_images": word if of_one else ""},
+        **{"common_images": images, "left_out": ", ".join(finite.index[~finite])},
+        **{"pairs": pairs, "against_seeds": len(trained[1])},
+        "change_std": change_std,
+    }
 
 
-def _real(low: float, high: float, more_is_better: bool) -> str:
+def _word(low: float, high: float, change: float, more_is_better: bool, smallest: float) -> str:
     if np.isnan(low):
         return ""
     if low <= 0 <= high:
         return "no"
-    return "better" if (low > 0) == more_is_better else "worse"
+    if abs(change) < smallest:
+        return "small"
+    return "better" if (change > 0) == more_is_better else "worse"
 
 
-def _warn_of_infinite(pair: pd.DataFrame, what: str) -> None:
-    infinite = pair.columns[~np.isfinite(pair).all()]
-    for metric, image in infinite:
-        log.warning(
-            "%s: one of the two gives %s exactly, so the difference of %s is infinite; "
-            "no interval is given",
-            *(what, image, metric),
-        )
+def corrected(found: pd.DataFrame) -> pd.DataFrame:
+    """Differences with `p_corrected` filled in, from the p-values of all of them.
+
+    By Benjamini and Hochberg (Journal of the Royal Statistical Society B 57, 1995), who allow for
+    numbers that go up and down together, as a network's do. Those of single networks are a family
+    of their own.
+    """
+    found = found.assign(p_corrected=np.nan)
+    for column in ("significant", "on_other_images"):
+        family = (found[column] != "") & found["p"].notna()
+        if family.any():
+            values = found.loc[family, "p"].astype(float)
+            found.loc[family, "p_corrected"] = stats.false_discovery_control(values)
+    return found
 
 
-def twins(cells: Sequence[Path]) -> dict[Row, Against]:
-    """The unweighted twin of each weighted loss: same network and scale, its base without weights.
+def by_chance(marked: pd.DataFrame) -> float:
+    """How many of the marked differences are to be expected by chance alone, at most.
 
-    What a cell's loss is built on says its cell.json; a folder without one has no twin, and is
-    none. The uncertainty-driven loss is built on L1. Where several losses are the twin, the first
-    folder's is.
+    Benjamini and Hochberg's share of false ones among those, which the p-values of all differences
+    decide, times their number.
+    """
+    return float(marked["p_corrected"].max() * len(marked)) if len(marked) else 0.0
+
+
+def baselines(cells: Sequence[Path]) -> dict[Row, Against]:
+    """The baseline of each weighted loss: same network and scale, its base without weights.
+
+    What a cell's loss is built on says its cell.json; a folder without one has no baseline, and is
+    none. The uncertainty-driven loss is built on L1, and a pixel loss with a factor on the same one
+    without. Where several losses are the baseline, the first folder's is.
 
     Raises:
         ValueError: for a cell.json that is no cell's.
@@ -202,18 +209,19 @@ def twins(cells: Sequence[Path]) -> dict[Row, Against]:
             try:
                 cell = json.loads(path.read_text(encoding="utf-8"))
                 row = (cell["scale"], cell["backbone_name"], cell["loss_name"])
-                losses.setdefault(row, (cell["loss"]["kind"], cell["loss"].get("base", "l1")))
+                loss = cell["loss"]
+                kind, base = loss["kind"], loss.get("base", "l1")
+                weighted = kind in ("tlw", "udl") or loss.get("factor", 1) != 1
+                losses.setdefault(row, (kind, base, weighted))
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise ValueError(
                     f"{path}: no cell of `tlw cell`: {type(error).__name__}: {error}"
                 ) from None
     plain: dict[tuple, Row] = {}
-    for row, (kind, base) in losses.items():
-        if kind == "pixel":
+    for row, (kind, base, weighted) in losses.items():
+        if kind == "pixel" and not weighted:
             plain.setdefault((*row[:2], base), row)
     pairs = {
-        row: plain.get((*row[:2], base))
-        for row, (kind, base) in losses.items()
-        if kind in ("tlw", "udl")
+        row: plain.get((*row[:2], base)) for row, (_, base, weighted) in losses.items() if weighted
     }
-    return {row: Against(twin, twin[2]) for row, twin in pairs.items() if twin is not None}
+    return {row: Against(plain, plain[2]) for row, plain in pairs.items() if plain is not None}

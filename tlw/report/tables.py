@@ -6,7 +6,7 @@ is printed, see `tlw.report.typeset`.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from safetensors import SafetensorError, safe_open
 
 from tlw.config.config import Imported
 from tlw.config.record import read_record
-from tlw.report.statistics import Against, Row, differences, twins
+from tlw.report import on_record
+from tlw.report.means import table_of
+from tlw.report.statistics import SMALLEST, Smallest, baselines
 from tlw.report.typeset import to_latex, to_markdown
 from tlw.runtime.files import written_aside
-from tlw.scoring.columns import METRICS, NUMBER, ROW
+from tlw.scoring.columns import METRICS, ROW, guarded, unguarded
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -28,21 +30,41 @@ def read_scores(path: Path) -> pd.DataFrame:
     text = ["backbone", "loss", "seed", "protocol", "benchmark", "image"]
     if not path.is_file():
         raise ValueError(f"{path}: no such file; `tlw evaluate` makes it")
-    try:
-        scores = pd.read_csv(path, keep_default_na=False, dtype=dict.fromkeys(text, str))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as scores: {error}") from None
+    scores = _read_csv(path, "scores", dict.fromkeys(text, str))
     metrics = [metric for metric in METRICS if metric in scores.columns]
     missing = [column for column in ["scale", *text] if column not in scores.columns]
     if missing or not metrics or scores.empty:
         lacks = ", ".join(missing) or ("images" if metrics else "a metric")
         raise ValueError(f"{path}: no scores of `tlw evaluate`: lacks {lacks}")
+    for column in text:
+        scores[column] = unguarded(scores[column])
+    if not scores["scale"].isin((2, 3, 4)).all():
+        found = scores["scale"][~scores["scale"].isin((2, 3, 4))].iloc[0]
+        raise ValueError(f"{path}: expected 2, 3 or 4 as scale, found '{found}'")
     for metric in metrics:
-        numbers = pd.to_numeric(scores[metric], errors="coerce")
-        if numbers.isna().any():
-            image = scores["image"][numbers.isna()].iloc[0]
-            raise ValueError(f"{path}: expected numbers as {metric}, found none for {image}")
+        _require_numbers(scores, metric, path, of="image", infinite=metric == "psnr_y")
     return scores
+
+
+def _read_csv(path: Path, what: str, types: dict[str, type] | None = None) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(path, keep_default_na=False, dtype=types)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read as {what}: {error}") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas takes the first fields for names
+        raise ValueError(f"{path}: cannot be read as {what}: a line has more fields than the head")
+    return table
+
+
+def _require_numbers(
+    table: pd.DataFrame, column: str, path: Path, *, of: str, infinite: bool = False
+) -> None:
+    """Raises ValueError for what is no finite number; `infinite` allows a PSNR of infinity."""
+    numbers = pd.to_numeric(table[column], errors="coerce")
+    wrong = ~(numbers.abs() < math.inf) & ~(infinite & (numbers == math.inf))
+    if wrong.any():
+        found, where = (table.loc[wrong, key].iloc[0] for key in (column, of))
+        raise ValueError(f"{path}: expected numbers as {column}, found '{found}' for {where}")
 
 
 def read_published(path: Path, number: int) -> pd.DataFrame:
@@ -52,12 +74,11 @@ def read_published(path: Path, number: int) -> pd.DataFrame:
         ValueError: for a file without the columns of resources/published.csv.
     """
     columns = ["table", "scale", "backbone", "loss", "dataset", "psnr_y", "lpips"]
-    try:
-        published = pd.read_csv(path, keep_default_na=False)
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as the paper's numbers: {error}") from None
+    published = _read_csv(path, "the paper's numbers")
     if list(published.columns) != columns:
         raise ValueError(f"{path}: expected columns {columns}, found {list(published.columns)}")
+    for column in ("table", "scale", "psnr_y", "lpips"):
+        _require_numbers(published, column, path, of="dataset")
     chosen = published[(published["table"] == number) | (published["backbone"] == "bicubic")]
     chosen = chosen.rename(columns={"dataset": "benchmark", "lpips": "lpips_vgg"})
     return chosen.melt([*ROW, "benchmark"], ["psnr_y", "lpips_vgg"], "metric", "paper")
@@ -112,48 +133,21 @@ def all_scores(cells: Sequence[Path]) -> pd.DataFrame:
     return scores
 
 
-def scores_table(cells: Sequence[Path], published: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Scores of cells, averaged over images, then over seeds.
+def scores_table(
+    cells: Sequence[Path], published: pd.DataFrame | None = None, smallest: Smallest = SMALLEST
+) -> pd.DataFrame:
+    """The numbers of scored cells, see `tlw.report.means.table_of`.
 
     Args:
-        cells: folders with scores.csv, in the order in which the rows of a scale are to stand.
+        cells: folders with scores.csv, in the order in which the rows of a scale are to stand;
+            weighted losses are compared with their unweighted baselines.
         published: the paper's numbers, from `read_published`.
-
-    Returns:
-        Columns scale, backbone, loss, benchmark, metric, ours, seeds (how many; 0 for what was not
-        trained here), std (over the seeds, NaN for one), paper, difference (ours - paper, NaN where
-        the paper has none), best (of the losses of a backbone at a scale), protocol; and of
-        weighted losses against their unweighted twins the columns of
-        `tlw.report.statistics.differences`, NaN where there is no twin.
+        smallest: the smallest differences of interest.
 
     Raises:
         ValueError: as `all_scores` does.
     """
-    return table_of(all_scores(cells), twins(cells), published)
-
-
-def table_of(
-    scores: pd.DataFrame, against: Mapping[Row, Against], published: pd.DataFrame | None = None
-) -> pd.DataFrame:
-    """`scores_table` of scores that are in memory; `against` as for `differences`."""
-    protocol = scores["protocol"].iloc[0]
-    metrics = [metric for metric in METRICS if metric in scores.columns]
-    long = scores.melt([*ROW, "seed", "benchmark"], metrics, "metric", "ours")
-    of_seed = long.groupby([*NUMBER, "seed"], sort=False)["ours"].mean()
-    table = of_seed.groupby(level=NUMBER, sort=False).agg(["mean", "count", "std"])
-    table.columns = ["ours", "seeds", "std"]
-    table = table.reset_index()
-    table["seeds"] *= _are_trained(table, scores)
-    comparable = published is not None and protocol == "paper"
-    paper = published.set_index(NUMBER)["paper"].to_dict() if comparable else {}
-    keys = table[NUMBER].itertuples(index=False, name=None)
-    table["paper"] = [paper.get(key, float("nan")) for key in keys]
-    table["difference"] = table["ours"] - table["paper"]
-    table["best"] = _is_best(table)
-    table["protocol"] = protocol
-    table = table.merge(differences(scores, against), on=NUMBER, how="left")
-    table = table.astype({"images": "Int64", "pairs": "Int64"})  # not 5.0 in the CSV
-    return table.sort_values("scale", kind="stable", ignore_index=True)
+    return table_of(all_scores(cells), baselines(cells), published, smallest)
 
 
 def _check_images(scores: pd.DataFrame) -> None:
@@ -175,29 +169,6 @@ def _check_images(scores: pd.DataFrame) -> None:
             )
 
 
-def _are_trained(table: pd.DataFrame, scores: pd.DataFrame) -> list[bool]:
-    """Whether a number is of networks trained here: these have seeds, and no others beside them."""
-    without = scores["seed"] == ""
-    foreign, trained = (
-        set(part[ROW].itertuples(index=False, name=None))
-        for part in (scores[without], scores[~without])
-    )
-    for scale, backbone, loss in foreign & trained:
-        raise ValueError(
-            f"{backbone} x{scale} {loss} was trained here, with a seed, and comes from elsewhere, "
-            "too: give one of them another name"
-        )
-    return [row in trained for row in table[ROW].itertuples(index=False, name=None)]
-
-
-def _is_best(table: pd.DataFrame) -> list[bool]:
-    """Whether a number is the best of its backbone's losses; a lone row is not called best."""
-    groups = table.groupby(["scale", "backbone", "benchmark", "metric"], sort=False)["ours"]
-    high, low, size = (groups.transform(f) for f in ("max", "min", "size"))
-    more = table["metric"].map({name: metric.more_is_better for name, metric in METRICS.items()})
-    return ((table["ours"] == high.where(more, low)) & (size > 1)).tolist()
-
-
 def write_tables(
     cells: Sequence[Path],
     output: Path,
@@ -207,6 +178,7 @@ def write_tables(
     number: int | None,
     left_out: Sequence[str] = (),
     note: str = "",
+    smallest: Smallest = SMALLEST,
 ) -> str:
     """Writes OUTPUT.csv, .md, .tex and OUTPUT_cells.csv; the Markdown is returned, too.
 
@@ -218,23 +190,36 @@ def write_tables(
         number: the paper's table to compare with, 1 or 2; None for none.
         left_out: benchmarks whose images are not at hand, which the tables say.
         note: a sentence below the table, in LaTeX part of its caption.
+        smallest: differences below these carry no mark.
 
     Raises:
-        ValueError: as `all_scores` does; for scores of a benchmark that is left out.
+        ValueError: as `all_scores` does; for scores of a benchmark that is left out; for a title
+            or a folder whose name is no UTF-8.
     """
+    require_utf8([title, *left_out, *(folder.name for folder in cells)])
     known = None if number is None else read_published(published, number)
-    table, records = scores_table(cells, known), read_records(cells)
+    table, records = scores_table(cells, known, smallest), read_records(cells)
     stale = set(left_out) & set(table["benchmark"])
     if stale:
         raise ValueError(f"--left-out: the cells have scores of {', '.join(sorted(stale))}")
-    text = to_markdown(table, title, records, left_out) + (f"\n{note}\n" if note else "")
+    text = to_markdown(table, title, left_out, smallest) + on_record.to_markdown(records)
+    text += f"\n{note}\n" if note else ""
     caption = f"{title}. {note.rstrip('.')}" if note else title
     for suffix, content in {
-        ".csv": table.to_csv(index=False),
+        ".csv": guarded(table).to_csv(index=False),
         ".md": text,
-        ".tex": to_latex(table, caption, left_out),
-        "_cells.csv": records.to_csv(index=False),
+        ".tex": to_latex(table, caption, left_out, smallest),
+        "_cells.csv": guarded(records).to_csv(index=False),
     }.items():
         with written_aside(output.with_name(output.name + suffix)) as aside:
             aside.write_text(content, encoding="utf-8")
     return text
+
+
+def require_utf8(names: Iterable[str]) -> None:
+    """Raises ValueError, before any work, for a name that no file of ours could hold."""
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ValueError(f"expected a name in UTF-8, found {name!r}; rename it") from None

@@ -1,6 +1,9 @@
 """The columns of scores: what a metric is called, which way is better, what names a row."""
 
-from typing import NamedTuple
+import re
+from typing import Any, NamedTuple
+
+import pandas as pd
 
 
 class Metric(NamedTuple):
@@ -19,3 +22,22 @@ METRICS = {
 # The columns that name a row of the printed table, and one number of it.
 ROW = ["scale", "backbone", "loss"]
 NUMBER = [*ROW, "benchmark", "metric"]
+
+
+def guarded(table: pd.DataFrame) -> pd.DataFrame:
+    """A table for a CSV: text that a spreadsheet would take for a formula gets a ' before it.
+
+    Names of images and of methods may begin with =, +, - or @. Numbers stay as they are.
+    """
+
+    def guard(value: Any) -> Any:
+        return re.sub(r"^'*[=+\-@]", r"'\g<0>", value) if isinstance(value, str) else value
+
+    text = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
+    safe = {c: pd.Series(map(guard, table[c]), table.index, dtype=object) for c in text}
+    return table.assign(**safe)
+
+
+def unguarded(text: pd.Series) -> pd.Series:
+    """A column of names as they were before `guarded`."""
+    return text.str.replace(r"^'('*[=+\-@])", r"\1", regex=True)

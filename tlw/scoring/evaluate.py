@@ -22,6 +22,7 @@ from tlw.runtime.errors import at
 from tlw.runtime.files import written_aside
 from tlw.runtime.memory import enough_memory
 from tlw.runtime.precision import full_float32
+from tlw.scoring.columns import guarded
 from tlw.scoring.metrics import psnr_y, ssim_y
 
 SuperResolve = Callable[[Tensor], Tensor]
@@ -57,13 +58,15 @@ class Scorer:
         }
 
     @torch.inference_mode()
-    def against(self, hr: Tensor) -> Callable[[Tensor], dict[str, float]]:
+    def against(self, hr: Tensor, *, grey: bool = False) -> Callable[[Tensor], dict[str, float]]:
         """The metrics against hr (3, H, W) as a function of sr, with hr's features computed once.
+
+        `grey`: hr's file has a single channel.
 
         The function takes sr (3, H, W) as a network gives it, and holds the features, which for
         LPIPS on VGG16 and 1024 x 1024 pixels are 0.5 GB.
         """
-        hr = hr[None]
+        hr, grey = hr[None], grey and self.protocol.grey_luma == "as-stored"
         distances = {
             f"lpips_{net}": judge.against(hr.to(self.device)) for net, judge in self.judges.items()
         }
@@ -74,9 +77,9 @@ class Scorer:
             found = {}
             for metric in self.protocol.metrics:
                 if metric == "psnr_y":
-                    value = psnr_y(sr, hr, border=self.border)
+                    value = psnr_y(sr, hr, border=self.border, grey=grey)
                 elif metric == "ssim_y":
-                    value = ssim_y(sr, hr, border=self.border)
+                    value = ssim_y(sr, hr, border=self.border, grey=grey)
                 else:
                     value = distances[metric](sr.to(self.device).float())
                 found[metric] = float(value)
@@ -84,9 +87,9 @@ class Scorer:
 
         return scores
 
-    def __call__(self, sr: Tensor, hr: Tensor) -> dict[str, float]:
+    def __call__(self, sr: Tensor, hr: Tensor, *, grey: bool = False) -> dict[str, float]:
         """The metrics, by column name, of sr (3, H, W), as a network gives it, and hr (3, H, W)."""
-        return self.against(hr)(sr)
+        return self.against(hr, grey=grey)(sr)
 
 
 def score_pairs(
@@ -138,7 +141,7 @@ def _score_image(
         with at(f"{row}: {where}"):
             images[row] = upscale(lr).cpu()
     with at(where), enough_for_metrics(hr, scorer):
-        score = scorer.against(hr)
+        score = scorer.against(hr, grey=pairs.grey[index])
     scores = {}
     for row, sr in images.items():
         with at(f"{row}: {where}"), enough_for_metrics(hr, scorer):
@@ -281,4 +284,4 @@ def of_row(
 def write_scores(scores: pd.DataFrame, output: Path) -> None:
     """Writes the columns of `of_row` as a CSV, which `tlw.report.tables.read_scores` reads."""
     with written_aside(output) as aside:
-        scores.to_csv(aside, index=False)
+        guarded(scores).to_csv(aside, index=False)

@@ -8,31 +8,36 @@ before is said by `tlw.data.protocols`.
 
 import torch
 
-from tlw.imaging.ranges import luma
+from tlw.imaging.ranges import full_range_luma, luma
 
 _WINDOW = 11  # pixels, SSIM's Gaussian window
 
 
-def psnr_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int = 0) -> torch.Tensor:
+def psnr_y(
+    sr: torch.Tensor, hr: torch.Tensor, *, border: int = 0, grey: bool = False
+) -> torch.Tensor:
     """Peak signal-to-noise ratio in dB, float64 (N,), of `sr` and `hr` (N, 3, H, W) in [0, 1].
 
     10 log10(255^2 / mean squared difference of luma), infinite for equal images. `border` pixels
-    are left out on each side. Raises ValueError for differing shapes and values outside [0, 1].
+    are left out on each side. With `grey` luma is the grey level itself, 0..255 and not 16..235.
+    Raises ValueError for differing shapes and values outside [0, 1].
     """
-    sr_luma, hr_luma = _luma_pair(sr, hr, border)
+    sr_luma, hr_luma = _luma_pair(sr, hr, border, grey)
     error = (sr_luma - hr_luma).square().mean(dim=(1, 2))
     return 10 * torch.log10(255**2 / error)
 
 
-def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int = 0) -> torch.Tensor:
+def ssim_y(
+    sr: torch.Tensor, hr: torch.Tensor, *, border: int = 0, grey: bool = False
+) -> torch.Tensor:
     """Structural similarity, at most 1, float64 (N,), of `sr` and `hr` (N, 3, H, W) in [0, 1].
 
     As Wang, Bovik, Sheikh and Simoncelli's MATLAB code (IEEE TIP 13(4), 2004) on unrounded luma:
     11x11 Gaussian window of sigma 1.5, K = (0.01, 0.03), windows wholly inside the image.
-    `border` pixels are left out on each side. Raises ValueError for differing shapes, values
+    `border` and `grey` are those of `psnr_y`. Raises ValueError for differing shapes, values
     outside [0, 1], and images smaller than the window.
     """
-    sr_luma, hr_luma = _luma_pair(sr, hr, border)
+    sr_luma, hr_luma = _luma_pair(sr, hr, border, grey)
     if min(sr_luma.shape[1:]) < _WINDOW:
         raise ValueError(
             f"SSIM needs at least {_WINDOW} x {_WINDOW} pixels inside the border, "
@@ -55,7 +60,7 @@ def ssim_y(sr: torch.Tensor, hr: torch.Tensor, *, border: int = 0) -> torch.Tens
 
 
 def _luma_pair(
-    sr: torch.Tensor, hr: torch.Tensor, border: int
+    sr: torch.Tensor, hr: torch.Tensor, border: int, grey: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
         raise ValueError(
@@ -66,10 +71,10 @@ def _luma_pair(
         raise ValueError(
             f"a border of {border} pixels does not fit images of {tuple(sr.shape[2:])}"
         )
-    return _shaved_luma("sr", sr, border), _shaved_luma("hr", hr, border)
+    return _shaved_luma("sr", sr, border, grey), _shaved_luma("hr", hr, border, grey)
 
 
-def _shaved_luma(name: str, images: torch.Tensor, border: int) -> torch.Tensor:
+def _shaved_luma(name: str, images: torch.Tensor, border: int, grey: bool) -> torch.Tensor:
     images = images.detach().cpu()
     low, high = (end.item() for end in images.aminmax())
     if not (low >= 0 and high <= 1):  # with a nan among them, both are
@@ -78,4 +83,5 @@ def _shaved_luma(name: str, images: torch.Tensor, border: int) -> torch.Tensor:
             "tlw.imaging.ranges.from_signed takes [-1, 1] there"
         )
     height, width = images.shape[2:]
-    return luma(images.double())[:, border : height - border, border : width - border]
+    levels = (full_range_luma if grey else luma)(images.double())
+    return levels[:, border : height - border, border : width - border]

@@ -17,6 +17,7 @@ from tlw.imaging.image_files import (
     folder_name,
     image_files,
     read_image,
+    read_stored,
     some,
 )
 from tlw.imaging.ranges import crop_to_multiple, to_tensor
@@ -78,10 +79,11 @@ def score_images(
     rows, cropped, all_work = [], 0, work or OneByOne("scored")
     for pair in tqdm(pairs, f"{hr_folder.name} x{scale}", disable=None):
         with all_work.trying():
-            sr, hr = (read_image(path, max_pixels=max_pixels) for path in (pair.sr, pair.hr))
+            sr = read_image(pair.sr, max_pixels=max_pixels)
+            hr, grey = read_stored(pair.hr, max_pixels=max_pixels)
             with at(f"{pair.sr} and {pair.hr}"):
                 fitting = _fitting(sr, hr, multiple)
-                scores = _scores(scorer, *map(to_tensor, fitting))
+                scores = _scores(scorer, *map(to_tensor, fitting), grey=grey)
             rows.append(head | {"image": pair.name} | scores)
             cropped += fitting[0].shape != sr.shape
     if work is None or not rows:
@@ -108,9 +110,9 @@ def _fitting(sr: np.ndarray, whole: np.ndarray, multiple: int) -> tuple[np.ndarr
     return sr, hr
 
 
-def _scores(scorer: Scorer, sr: torch.Tensor, hr: torch.Tensor) -> dict[str, float]:
+def _scores(scorer: Scorer, sr: torch.Tensor, hr: torch.Tensor, *, grey: bool) -> dict[str, float]:
     with enough_for_metrics(hr, scorer), full_float32(deterministic=True):
-        return scorer(sr, hr)
+        return scorer(sr, hr, grey=grey)
 
 
 def _tell_infinite(rows: list[dict], protocol: Protocol) -> None:
@@ -118,7 +120,7 @@ def _tell_infinite(rows: list[dict], protocol: Protocol) -> None:
         names = [row["image"] for row in rows if math.isinf(row[metric])]
         if names:
             log.warning(
-                "%s is infinite, and so is its mean, where sr and hr are equal: %s",
+                "%s is infinite, and left out of its mean, where sr and hr are equal: %s",
                 *(metric, some(names)),
             )
 

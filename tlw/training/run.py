@@ -48,7 +48,8 @@ class Run:
         torch.manual_seed(cell.seed + 1)
         self.loss = _build_loss(cell.loss, judge_folder, cell.recipe.precision)
         if isinstance(self.loss, UDLLoss):
-            self.net = WithUncertainty(self.plain_net, form=self.loss.settings.form)
+            s = self.loss.settings
+            self.net = WithUncertainty(self.plain_net, form=s.form, head_init=s.head_init)
         self.net.to(device, memory_format=torch.channels_last).train()
         self.loss.to(device).train()
         if not any(parameter.requires_grad for parameter in self.net.parameters()):
@@ -60,6 +61,7 @@ class Run:
             self.net.parameters(),
             lr=cell.recipe.learning_rate,
             betas=cell.recipe.betas,
+            eps=cell.recipe.eps,
             fused=True,  # one operation, not twelve for each of RCAN's 1,628 tensors
         )
         self._optimizers = [self.optimizer]
@@ -191,7 +193,7 @@ def _build_loss(
 ) -> nn.Module:
     changes = settings.model_dump(exclude={"kind", "base"})
     if isinstance(settings, PixelSettings):
-        return PixelLoss(settings.base)
+        return PixelLoss(settings.base, factor=settings.factor)
     if isinstance(settings, TLWSettings):
         return TLWLoss(settings.base, weights=judge_folder, precision=precision, **changes)
     if isinstance(settings, UDLSettings):
