@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tlw.cli import configs, inputs, networks, scores
+from tlw.cli import audits, configs, inputs, networks, scores
 
 log = logging.getLogger("tlw")
 
@@ -32,6 +32,7 @@ _VERBS = {
     "evaluate": scores.evaluate,
     "import": networks.import_,
     "score": scores.score,
+    "audit": audits.audit,
     "tables": scores.tables,
     "compare": scores.compare,
     "upscale": networks.upscale,

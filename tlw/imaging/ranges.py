@@ -92,3 +92,12 @@ def luma(rgb: torch.Tensor) -> torch.Tensor:
     """
     red, green, blue = rgb.unbind(1)
     return 16 + 65.481 * red + 128.553 * green + 24.966 * blue
+
+
+def full_range_luma(rgb: torch.Tensor) -> torch.Tensor:
+    """Y of ITU-R BT.601 in 0..255, (N, H, W), of RGB in [0, 1], (N, 3, H, W); not rounded.
+
+    The grey of OpenCV and of Pillow, and the Y of YIQ; not what super-resolution is reported on.
+    """
+    red, green, blue = rgb.unbind(1)
+    return 255 * (0.299 * red + 0.587 * green + 0.114 * blue)

@@ -45,7 +45,7 @@ def score_images(
         ValueError: for a folder without images, images without a counterpart, sr of another size,
             and images that cannot be read or scored, each by name.
     """
-    pairs = _counterparts(sr_folder, hr_folder, suffix)
+    pairs = counterparts(sr_folder, hr_folder, suffix)
     scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder)
     multiple = protocol.multiple("test", scale)
     rows, cropped = [], 0
@@ -71,7 +71,7 @@ def score_images(
     return pd.DataFrame(rows)
 
 
-def _counterparts(sr_folder: Path, hr_folder: Path, suffix: str) -> list[tuple[Path, Path]]:
+def counterparts(sr_folder: Path, hr_folder: Path, suffix: str) -> list[tuple[Path, Path]]:
     sr, hr = _by_name(sr_folder, suffix), _by_name(hr_folder, "")
     problems = [
         f"{folder} has no image {', '.join(names[:5])}"
