@@ -27,6 +27,7 @@ _VERBS = {
     "fetch": inputs.fetch,
     "fetch-weights": inputs.fetch_weights,
     "pairs": inputs.pairs,
+    "downscale": audits.downscale,
     "cell": configs.cell,
     "train": networks.train,
     "evaluate": scores.evaluate,

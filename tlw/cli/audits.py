@@ -1,9 +1,9 @@
-"""Verbs about images and networks from elsewhere: what is a number, and what made these images."""
+"""Verbs about images from elsewhere, or for there: what is a number, who made lr, lr as files."""
 
 import json
 import math
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -55,6 +55,24 @@ def audit(
         options = {"device": device, "judge_folder": judge_folder, "suffix": suffix}
         content, text = _sr(*folders, scale, claims, lpips, options)
     print(json.dumps(content, indent=2, allow_nan=False) if as_json else text)  # noqa: T201
+
+
+def downscale(
+    images: Annotated[Path, typer.Argument(help="Folder of hr images.", metavar="FOLDER")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder that gets a PNG of each.")],
+    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    border: Annotated[
+        Literal["mirror", "replicate"],
+        typer.Option(
+            help="Beyond the image: mirror as newer MATLAB and `tlw pairs` have it, replicate as "
+            "the MATLAB that made most lr images on the net."
+        ),
+    ] = "mirror",
+) -> None:
+    """Makes lr images as MATLAB's imresize(..., 'bicubic') does, in 8 bits."""
+    from tlw.data.downscale import downscale_folder
+
+    downscale_folder(images, output, scale=scale, border=border)
 
 
 def _check(

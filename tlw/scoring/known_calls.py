@@ -11,7 +11,7 @@ from tlw.scoring.readings import Reading, usual
 _CALLS: dict[str, list[tuple[str, dict[str, int | str | None]]]] = {
     "psnr": [
         ("BasicSR with test_y_channel=False", {"border": None, "channel": "RGB"}),
-        ("scikit-image, OpenCV, torchmetrics, piq and pyiqa by default", {"channel": "RGB"}),
+        ("BasicSR, scikit-image, OpenCV, torchmetrics, piq, pyiqa by default", {"channel": "RGB"}),
         ("BasicSR or pyiqa on Y without a border", {}),
         ("torchmetrics accumulated over the set", {"channel": "RGB", "mean": "of pixels"}),
         ("piq in grey, or pyiqa on Y of YIQ", {"channel": "full-range Y"}),
@@ -21,7 +21,7 @@ _CALLS: dict[str, list[tuple[str, dict[str, int | str | None]]]] = {
         ("BasicSR with test_y_channel=False", {"border": None, "channel": "RGB"}),
         ("BasicSR on Y without a border", {}),
         (
-            "scikit-image with gaussian_weights, or piq with downsample=False",
+            "BasicSR by default, scikit-image with gaussian_weights, piq with downsample=False",
             {"channel": "RGB"},
         ),
         ("scikit-image by default", {"channel": "RGB", "window": "uniform"}),

@@ -129,10 +129,10 @@ def origins_of(
         samples += lr.size
         for name, origin in ORIGINS.items():
             apart = np.abs(origin.shrink(hr, lr.shape[:2]).astype(np.int16) - lr)
-            off[name] += np.count_nonzero(apart)
+            off[name] += int(np.count_nonzero(apart))
             levels[name] += int(apart.sum())
             largest[name] = max(largest[name], int(apart.max()))
-            exact[name] += not apart.any()
+            exact[name] += int(not apart.any())
     found = [
         Likeness(
             *(name, 1 - off[name] / samples, levels[name] / samples, largest[name], exact[name])

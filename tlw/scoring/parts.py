@@ -149,7 +149,8 @@ def _planes(image: torch.Tensor, levels: bool) -> dict[str, Planes]:
     y, full = luma(image[None])[0].numpy(), full_range_luma(image[None])[0].numpy()
     if levels:
         y = 255 * image[0].numpy()
-    rounded = [np.floor(plane + 0.5) for plane in (y, full)]
+    # Halves go up, also those that a sum of three products misses by its last bits.
+    rounded = [np.floor(plane + 0.5 + 1e-9) for plane in (y, full)]
     planes = ([y], [rounded[0]], [full], [rounded[1]], list(255 * image.numpy()))
     return dict(zip(CHANNELS, planes, strict=True))
 

@@ -93,12 +93,18 @@ def areas(sizes: Sequence[tuple[int, int]], scale: int, metric: MetricName) -> l
     """The areas that differ on images of these sizes.
 
     A crop that leaves the same pixels as the scale's, or as a smaller one's, is not told apart.
+    LPIPS, which takes seconds an area, has a border with the scale's crop only.
     """
     borders = (0, scale) if metric == "lpips" else (0, scale, scale + 6)
     crops: dict[tuple, int] = {}
     for crop in (scale, *MULTIPLES):
         crops.setdefault(tuple(Area(crop, 0).size(*size) for size in sizes), crop)
-    return [Area(crop, border) for crop in sorted(crops.values()) for border in borders]
+    return [
+        Area(crop, border)
+        for crop in sorted(crops.values())
+        for border in borders
+        if metric != "lpips" or border == 0 or crop == scale
+    ]
 
 
 def leaves_enough(area: Area, sizes: Sequence[tuple[int, int]], metric: MetricName) -> bool:
