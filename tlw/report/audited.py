@@ -83,7 +83,8 @@ def claim_in_words(claim: Claim, found: Sequence[Match], values: Values, scale: 
     first, *others = fitting
     lines = [_headline(claim, first, values, scale, alone=not others)]
     if others:
-        lines.append(f"  {len(others)} other reading{'s' * (len(others) > 1)} that give it:")
+        give = "readings that give" if len(others) > 1 else "reading that gives"
+        lines.append(f"  {len(others)} other {give} it:")
     lines += [f"  {_number(m)} with {_with(m.reading, scale)}" for m in others[:_SHOWN]]
     if len(others) > _SHOWN:
         lines.append(f"  and {len(others) - _SHOWN} more: --json lists them")
@@ -102,7 +103,10 @@ def table_in_words(values: Values, scale: int) -> str:
             if (reading.metric, reading.net) == (metric, net):
                 away = departures(reading, scale)
                 if len(away) == 1:
-                    rows.append((in_words(*next(iter(away.items()))), value, value - rows[0][1]))
+                    moved = (
+                        0.0 if value == rows[0][1] else value - rows[0][1]
+                    )  # equal images: both inf
+                    rows.append((in_words(*next(iter(away.items()))), value, moved))
         digits = _DIGITS[metric]
         head = (
             f"{metric}{f' ({net})' if net else ''}: {len(mine)} readings, from "
