@@ -2,9 +2,11 @@
 
 from functools import cache
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
+from tlw.judge.dists_weights import dists_weights
 from tlw.judge.weights import judge_weights
 
 
@@ -31,4 +33,26 @@ def lpips_oracle(net: str, calibrated: bool = True) -> torch.nn.Module:
     weights = load_file(judge_weights(net))
     state = model.net.state_dict()  # sliceN.{index in torchvision's features}.weight
     model.net.load_state_dict({key: weights[f"features.{key.partition('.')[2]}"] for key in state})
+    return model
+
+
+@cache
+def dists_oracle() -> torch.nn.Module:
+    """`DISTS_pytorch.DISTS` with the real weights, which it would load from the internet."""
+    let_torchvision_import()
+    from DISTS_pytorch.DISTS_pt import DISTS
+    from torchvision import models
+
+    def vgg16(**_: object) -> torch.nn.Module:
+        net = models.VGG(models.vgg.make_layers(models.vgg.cfgs["D"]), init_weights=False)
+        weights = load_file(judge_weights("vgg")).items()
+        trunk = {key.removeprefix("features."): w for key, w in weights if key[0] == "f"}
+        net.features.load_state_dict(trunk)
+        return net
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(models, "vgg16", vgg16)
+        model = DISTS(load_weights=False)  # it would look for them in Python's own folder
+    for name, tensor in load_file(dists_weights()).items():
+        getattr(model, name).data = tensor.view(1, -1, 1, 1)
     return model

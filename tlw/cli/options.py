@@ -30,6 +30,25 @@ Tile = Annotated[
         "such tiles; 0: never. Memory grows with its square: 512 take 4 GB at x4.",
     ),
 ]
+ExtraMetrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        help="A column beside the protocol's: dists; repeatable.",
+        show_default="none",
+    ),
+]
+
+
+def checked_metrics(metrics: list[str] | None) -> list[str]:
+    """The extra metrics; ValueError for one that is not known."""
+    from tlw.runtime.errors import one_of
+    from tlw.scoring.columns import EXTRA
+
+    for metric in metrics or []:
+        if metric not in EXTRA:
+            raise ValueError(f"--metric: {one_of(metric, EXTRA)}")
+    return metrics or []
 
 
 def claimed(device: str, count: int, share: int) -> AbstractContextManager[list[int]]:

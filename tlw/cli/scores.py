@@ -8,10 +8,12 @@ import typer
 from tlw.cli.options import (
     CellsPerGpu,
     Device,
+    ExtraMetrics,
     JudgeFolder,
     PairsFiles,
     Threads,
     Tile,
+    checked_metrics,
     claimed,
     set_threads,
 )
@@ -34,6 +36,7 @@ def evaluate(
         ),
     ] = None,
     tile: Tile = TILE,
+    metric: ExtraMetrics = None,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -50,6 +53,7 @@ def evaluate(
             f"--output: expected one weights file to score into {output}, found {len(weights)}; "
             "leave it out, and each gets a scores.csv beside it"
         )
+    extra = checked_metrics(metric)
     set_threads(threads)
     from tlw.runtime.devices import pick_device
     from tlw.scoring.evaluate import evaluate_bicubic, evaluate_cells, scores_beside
@@ -58,6 +62,7 @@ def evaluate(
     outputs = {files[0]: output} if output else scores_beside(files)
     with claimed(device, 1, cells_per_gpu):
         options = {"device": str(pick_device(device)), "judge_folder": judge_folder}
+        options["extra"] = extra
         if weights == ["bicubic"]:
             evaluate_bicubic(pairs, output, **options)
         else:
@@ -82,6 +87,7 @@ def score(
         Path | None,
         typer.Option("--output", "-o", help="CSV for each image.", show_default="none"),
     ] = None,
+    metric: ExtraMetrics = None,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -89,7 +95,7 @@ def score(
     """Scores images of any method against the reference images of the same names."""
     from tlw.data.protocols import protocol as protocol_named
 
-    rules = protocol_named(protocol)
+    rules, extra = protocol_named(protocol), checked_metrics(metric)
     set_threads(threads)
     from tlw.report.tables import table_of
     from tlw.report.typeset import to_markdown
@@ -98,7 +104,7 @@ def score(
     from tlw.scoring.score import score_images
 
     options = {"scale": scale, "protocol": rules, "suffix": suffix, "judge_folder": judge_folder}
-    scores = score_images(sr, hr, **options, device=str(pick_device(device)))
+    scores = score_images(sr, hr, **options, device=str(pick_device(device)), extra=extra)
     row = of_row(scores, name or sr.absolute().name, scale)
     if output is not None:
         write_scores(row, output)

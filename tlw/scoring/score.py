@@ -1,6 +1,7 @@
 """Scores of images that anybody's method made: two folders in, a row of a table out."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ def score_images(
     suffix: str = "",
     device: torch.device | str = "cpu",
     judge_folder: Path | None = None,
+    extra: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Scores of the images of a folder, against the hr images of the same names.
 
@@ -37,6 +39,7 @@ def score_images(
         suffix: what the names of sr have more than those of hr, before the dot.
         device: where LPIPS is computed.
         judge_folder: of LPIPS' weights, see `tlw.judge.weights.judge_weights`.
+        extra: metrics beside the protocol's, of `tlw.scoring.columns.EXTRA`.
 
     Returns:
         Columns as those of `tlw.scoring.evaluate.score_pairs`.
@@ -46,7 +49,7 @@ def score_images(
             and images that cannot be read or scored, each by name.
     """
     pairs = counterparts(sr_folder, hr_folder, suffix)
-    scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder)
+    scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder, extra=extra)
     multiple = protocol.multiple("test", scale)
     rows, cropped = [], 0
     for sr_path, hr_path in tqdm(pairs, f"{hr_folder.name} x{scale}", disable=None):
