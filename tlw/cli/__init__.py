@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from tlw.cli import audits, configs, inputs, networks, scores
+from tlw.cli import audits, configs, costs, inputs, networks, scores
 
 log = logging.getLogger("tlw")
 
@@ -37,6 +37,7 @@ _VERBS = {
     "tables": scores.tables,
     "compare": scores.compare,
     "upscale": networks.upscale,
+    "cost": costs.cost,
     "schema": configs.schema,
 }
 for _name, _verb in _VERBS.items():

@@ -1,8 +1,8 @@
 """The weights of DISTS: one for each feature map's mean, one for its structure.
 
 A file `dists.safetensors` holds `alpha` and `beta`, float32 (1475,), for the 3 channels of the
-image and the 64, 128, 256, 512 and 512 of VGG16's taps. It is made once from the authors' package and
-checked at every call. The trunk's weights are the judge's, see `tlw.judge.weights`.
+image and the 64, 128, 256, 512 and 512 of VGG16's taps. It is made once from the authors'
+package and checked at every call. The trunk's weights are the judge's, see `tlw.judge.weights`.
 """
 
 import logging

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 
+from tlw.report.plain_table import markdown_table
 from tlw.scoring.audit import Claim, Match, Values
 from tlw.scoring.known_calls import known_call
 from tlw.scoring.lr_origin import ORIGINS, Origins, makers
@@ -116,7 +117,7 @@ def table_in_words(values: Values, scale: int) -> str:
             [words, f"{value:.{digits}f}", "usual" if moved is None else _signed(moved, digits)]
             for words, value, moved in rows
         ]
-        blocks.append(head + "\n\n" + _markdown(["reading", metric, "moves it by"], cells))
+        blocks.append(head + "\n\n" + markdown_table(["reading", metric, "moves it by"], cells))
     return "\n\n".join(blocks)
 
 
@@ -143,7 +144,7 @@ def origin_in_words(found: Origins) -> str:
         for one in found.likenesses
     ]
     heads = ["candidate", "equal samples", "mean levels apart", "most", "equal images"]
-    return head + "\n\n" + _markdown(heads, cells)
+    return head + "\n\n" + markdown_table(heads, cells)
 
 
 def _headline(claim: Claim, match: Match, values: Values, scale: int, *, alone: bool) -> str:
@@ -191,14 +192,3 @@ def _apart(difference: float, metric: MetricName) -> str:
 
 def _signed(difference: float, digits: int) -> str:
     return f"{difference:+.{digits}f}"
-
-
-def _markdown(heads: list[str], rows: list[list[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    lines = [heads, ["-" * width for width in widths], *rows]
-    return "\n".join(
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    )

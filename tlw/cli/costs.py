@@ -1,0 +1,30 @@
+"""The verb about what networks cost."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlw.cli.options import CellsPerGpu, Device, Threads, claimed
+
+
+def cost(
+    weights: Annotated[
+        list[Path], typer.Argument(help="Weights files of trained or imported networks.")
+    ],
+    height: Annotated[int, typer.Option(help="Of sr, for time and memory.", min=1)] = 720,
+    width: Annotated[int, typer.Option(help="Of sr, for time and memory.", min=1)] = 1280,
+    rounds: Annotated[int, typer.Option(help="Timed passes; their median counts.", min=1)] = 3,
+    device: Device = "auto",
+    threads: Threads = None,
+    cells_per_gpu: CellsPerGpu = 1,
+) -> None:
+    """Measures networks: parameters, operations, time and memory, into cost.json beside each."""
+    with claimed(device, 1, cells_per_gpu):
+        from tlw.networks.cost import costs
+        from tlw.report.cost_table import cost_table
+        from tlw.runtime.devices import pick_device
+
+        options = {"size": (height, width), "rounds": rounds, "threads": threads}
+        found = costs(weights, device=str(pick_device(device)), **options)
+    print(cost_table(found))  # noqa: T201
