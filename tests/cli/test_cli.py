@@ -204,7 +204,7 @@ def test_several_networks_have_no_output_in_common(tmp_path):
 def test_upscale_names_the_image_that_is_missing_and_the_folder_that_has_none(tmp_path):
     words = ("--weights", "w.safetensors", "-o", tmp_path / "out", "--device", "cpu")
     assert "absent.png: expected an image" in mistake("upscale", tmp_path / "absent.png", *words)
-    assert "no images in this folder" in mistake("upscale", tmp_path, *words)
+    assert "expected images (.png, " in mistake("upscale", tmp_path, *words)
     assert not (tmp_path / "out").exists()
 
 

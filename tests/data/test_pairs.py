@@ -77,7 +77,7 @@ def test_a_file_says_what_it_is_made_of(images, written):
     assert pairs.multiple == pairs.protocol.multiple("test", 2)
     assert pairs.sizes == tuple(tuple(hr.shape[1:]) for _, hr in pairs)
     with h5py.File(written, locking=False) as file:
-        assert set(file) == {"hr", "lr", "names", "sha256", "sizes"}
+        assert set(file) == {"hr", "lr", "names", "pixels", "sha256", "sizes"}
         assert {"tlw", "numpy", "h5py", "complete"} <= set(file.attrs)
         assert file["hr/0001"].dtype == np.uint8
         assert file["lr/0001"].dtype == pairs.protocol.lr_dtype
@@ -297,7 +297,7 @@ def test_a_protocol_with_other_fields_is_refused(images, target):
     write(images, target)
     with h5py.File(target, "r+") as file:
         file.attrs["protocol_fields"] = '{"name": "paper", "gamma": 2.2}'
-    with pytest.raises(ValueError, match=r"pairs\.h5: its protocol has other fields"):
+    with pytest.raises(ValueError, match=r"pairs\.h5: .*its protocol has other fields"):
         Pairs(target)
 
 
@@ -396,3 +396,15 @@ def test_a_full_disk_is_one_clear_error_and_leaves_nothing(images, tiny_disk):
     assert not list(tiny_disk.iterdir())
     write(images[:1], target, scale=4)  # the space is free again
     assert len(Pairs(target)) == 1
+
+
+def test_names_that_are_no_utf_8_are_told_before_any_image_is_read(target, tmp_path):
+    absent = [tmp_path / os.fsdecode(b"caf\xe9.png"), tmp_path / "absent.png"]
+    with pytest.raises(ValueError, match="expected names in UTF-8, found 1 in another encoding"):
+        write(absent, target)
+
+
+def test_an_image_of_too_many_pixels_is_told_with_the_option(images, target):
+    with pytest.raises(ValueError, match=r"image 0\.png: .* 2,079 pixels.*--max-pixels 2080"):
+        write(images, target, max_pixels=2079)
+    assert not target.exists()

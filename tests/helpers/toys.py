@@ -23,6 +23,7 @@ from tlw.backbones import build
 from tlw.backbones.vdsr import VDSR
 from tlw.config.config import Cell, Config
 from tlw.data.pairs import write_pairs
+from tlw.data.pairs_file import pixel_hash
 from tlw.data.protocols import protocol as protocol_named
 from tlw.imaging.image_files import write_image
 from tlw.networks.authors import RULES
@@ -86,8 +87,10 @@ def coded_pairs(folder: Path, sizes: Sequence[tuple[int, int]], *, scale: int = 
         for index, (h, w) in enumerate(sizes):
             y, x = np.mgrid[:h, :w]
             lr = np.stack([np.full((h, w), index), y, x], axis=-1).astype(np.uint8)
+            hr = lr.repeat(scale, axis=0).repeat(scale, axis=1)
             file[f"lr/{index:04d}"][()] = lr
-            file[f"hr/{index:04d}"][()] = lr.repeat(scale, axis=0).repeat(scale, axis=1)
+            file[f"hr/{index:04d}"][()] = hr
+            file["pixels"][index] = pixel_hash(hr, lr)
     return path
 
 

@@ -1,6 +1,7 @@
 """Image files with their bits, grey, alpha and colour profile."""
 
 import io
+import struct
 import zlib
 from pathlib import Path
 
@@ -9,7 +10,12 @@ import pytest
 from PIL import Image, ImageCms, ImageOps
 
 from tlw.imaging import png
-from tlw.imaging.pictures import Picture, read_picture, write_picture
+from tlw.imaging.pictures import (
+    Picture,
+    read_picture,
+    with_colour_under_alpha,
+    write_picture,
+)
 
 RANDOM = np.random.default_rng(0)
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
@@ -20,17 +26,72 @@ def samples(channels: int, dtype: type = np.uint8) -> np.ndarray:
     return RANDOM.integers(0, top, (6, 9, channels), dtype=dtype, endpoint=True)
 
 
-@pytest.mark.parametrize("profile", [None, PROFILE], ids=["plain", "profile"])
+def chunk(kind: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+@pytest.mark.parametrize("colour", [b"", png.profile_chunk(PROFILE)], ids=["plain", "profile"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_a_picture_comes_back_as_it_was(tmp_path, channels, dtype, profile):
-    picture = Picture(samples(channels, dtype), profile)
+def test_a_picture_comes_back_as_it_was(tmp_path, channels, dtype, colour):
+    picture = Picture(samples(channels, dtype), colour)
     write_picture(tmp_path / "picture.png", picture)
     again = read_picture(tmp_path / "picture.png")
-    assert again.samples.dtype == dtype and again.profile == profile
+    assert again.samples.dtype == dtype and again.colour == colour
     assert again.has_alpha == (channels in (2, 4))
     np.testing.assert_array_equal(again.samples, picture.samples)
     assert [path.name for path in tmp_path.iterdir()] == ["picture.png"]
+    with Image.open(tmp_path / "picture.png") as seen:
+        assert seen.info.get("icc_profile") == (PROFILE if colour else None)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_chunks_that_say_which_colours_are_meant_are_kept_and_others_not(tmp_path, dtype):
+    kept = {
+        b"cICP": bytes([9, 16, 0, 1]),
+        b"gAMA": (100_000).to_bytes(4, "big"),
+        b"cHRM": struct.pack(">8I", 31270, 32900, 64000, 33000, 30000, 60000, 15000, 6000),
+    }
+    dropped = {b"tEXt": b"Comment\0a", b"pHYs": bytes(9), b"tIME": bytes(7)}
+    write_picture(tmp_path / "plain.png", Picture(samples(3, dtype)))
+    content = (tmp_path / "plain.png").read_bytes()
+    chunks = b"".join(chunk(kind, data) for kind, data in (kept | dropped).items())
+    wrong = chunk(b"sRGB", b"\0")[:-1] + b"\0"  # by its check sum
+    (tmp_path / "in.png").write_bytes(png.with_chunks(content, chunks + wrong))
+    write_picture(tmp_path / "out.png", read_picture(tmp_path / "in.png"))
+    made = (tmp_path / "out.png").read_bytes()
+    assert all(made.count(chunk(kind, data)) == 1 for kind, data in kept.items())
+    assert not any(kind in made for kind in (*dropped, b"sRGB"))
+    with Image.open(tmp_path / "out.png") as seen:
+        seen.load()
+        assert seen.info["gamma"] == 1.0 and seen.info["chromaticity"][0] == 0.3127
+
+
+@pytest.mark.parametrize("form", ["JPEG", "TIFF", "WEBP"])
+def test_the_profile_of_another_format_becomes_a_chunk(tmp_path, form):
+    Image.fromarray(samples(3)).save(tmp_path / "image", form, icc_profile=PROFILE)
+    assert read_picture(tmp_path / "image").colour == png.profile_chunk(PROFILE)
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_colour_under_alpha_is_that_of_the_nearest_pixel_that_is_seen(channels):
+    picture = Picture(samples(channels))
+    picture.samples[..., -1] = RANDOM.choice([0, 0, 1, 255], picture.samples.shape[:2])
+    alpha = picture.samples[..., -1]
+    filled = with_colour_under_alpha(picture).samples
+    seen = np.argwhere(alpha > 0)
+    for place in np.ndindex(alpha.shape):
+        distances = ((seen - place) ** 2).sum(1)
+        nearest = seen[distances == distances.min()]
+        assert filled[place].tolist() in [
+            [*picture.samples[y, x, :-1], alpha[place]] for y, x in nearest
+        ]
+
+
+def test_a_picture_that_hides_nothing_or_all_is_left_as_it_is():
+    for image in (samples(3), samples(1, np.uint16), np.dstack([samples(3), np.zeros((6, 9))])):
+        picture = Picture(image.astype(np.uint8))
+        assert with_colour_under_alpha(picture) is picture
 
 
 def test_a_palette_becomes_rgb_and_its_transparency_alpha(tmp_path):
@@ -55,10 +116,8 @@ def test_a_transparent_colour_becomes_alpha(tmp_path):
 
     deep = samples(3, np.uint16)
     content = png.encode(deep)
-    key = b"tRNS" + deep[2, 3].astype(">u2").tobytes()
-    place = content.index(b"IDAT") - 4
-    chunk = (6).to_bytes(4, "big") + key + zlib.crc32(key).to_bytes(4, "big")
-    (tmp_path / "deep.png").write_bytes(content[:place] + chunk + content[place:])
+    key = chunk(b"tRNS", deep[2, 3].astype(">u2").tobytes())
+    (tmp_path / "deep.png").write_bytes(png.with_chunks(content, key))
     read = read_picture(tmp_path / "deep.png").samples
     np.testing.assert_array_equal(read[..., :3], deep)
     assert read[2, 3, 3] == 0 and (read[..., 3] == 65535).sum() == 6 * 9 - 1
@@ -85,11 +144,11 @@ def test_an_exif_orientation_is_applied_to_16_bits_as_pillow_does_it_to_8(tmp_pa
 
     start = file.getvalue().index(b"eXIf") - 4
     length = int.from_bytes(file.getvalue()[start : start + 4], "big")
-    chunk = file.getvalue()[start : start + 12 + length]
+    exif = file.getvalue()[start : start + 12 + length]
     content = png.encode(np.array(eight).astype(np.uint16) * 257)
     for name, place in {"before": content.index(b"IDAT") - 4, "after": -12}.items():
         path = tmp_path / f"{name}.png"
-        path.write_bytes(content[:place] + chunk + content[place:])
+        path.write_bytes(content[:place] + exif + content[place:])
         np.testing.assert_array_equal(read_picture(path).samples, expected.astype(np.uint16) * 257)
 
 

@@ -183,5 +183,7 @@ class Greedy(torch.nn.Module):
 
 def test_a_gpu_out_of_memory_is_told_what_to_do():
     net = build_network(Backbone(path="test_tiles:Greedy"), 2)
-    with pytest.raises(ValueError, match=r"12 x 10 lr pixels at once .* smaller tiles than 512"):
+    with pytest.raises(
+        ValueError, match=r"12 x 10 lr pixels at once .* smaller tiles \(--tile\) than 512"
+    ):
         super_resolve(net, torch.rand(3, 12, 10))

@@ -1,6 +1,7 @@
 """Image files enlarged: what is kept, what is refused, how much memory it takes."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -68,9 +69,9 @@ def test_bits_grey_and_alpha_are_kept(tmp_path, channels, dtype):
     cell = toy_cell(backbone=NEAREST)
     net = build_network(cell.backbone, 2).eval()
     image = gradient(channels, dtype)
-    up = upscale(net, Picture(image, b"profile"), 2)
+    up = upscale(net, Picture(image, b"chunks"), 2)
     assert up.samples.dtype == dtype and up.samples.shape == (24, 20, channels)
-    assert up.profile == b"profile"
+    assert up.colour == b"chunks"
     colours = channels - (channels in (2, 4))
     top = np.iinfo(dtype).max
     expected = image[..., :colours].repeat(2, 0).repeat(2, 1) / top
@@ -82,6 +83,20 @@ def test_bits_grey_and_alpha_are_kept(tmp_path, channels, dtype):
         alpha = torch.from_numpy(image[..., -1].astype(np.float32))[None, None]
         bicubic = torch.nn.functional.interpolate(alpha, scale_factor=2, mode="bicubic")[0, 0]
         assert abs(up.samples[..., -1] - bicubic.clamp(0, top).numpy()).max() <= 0.51
+
+
+@pytest.mark.parametrize("under", [(0, 0, 0), (255, 255, 255)], ids=["black", "white"])
+def test_what_is_hidden_does_not_reach_the_edge_of_what_is_seen(under):
+    """A disc of one colour, enlarged as if that colour went on under alpha 0."""
+    y, x = np.mgrid[-12:12, -12:12]
+    disc = x**2 + y**2 < 80
+    colour, alpha = np.full((24, 24, 3), (200, 90, 40), np.uint8), disc * np.uint8(255)
+    net = build_network(toy_cell(backbone={"path": "vdsr"}, scale=4).backbone, 4).eval()
+    cutout = Picture(np.dstack([np.where(disc[..., None], colour, under), alpha]).astype(np.uint8))
+    expected = upscale(net, Picture(colour), 4).samples
+    made = upscale(net, cutout, 4).samples
+    np.testing.assert_array_equal(made[..., :3], expected)
+    assert (made[48, 48, 3], made[0, 0, 3]) == (255, 0)
 
 
 def test_alpha_does_not_overshoot():
@@ -142,7 +157,7 @@ def test_files_and_folders_are_taken_and_what_was_there_is_replaced(tmp_path, ne
     small.save(tmp_path / "c.gif")
     (photos / "notes.txt").write_text("no image")
     (out / "a.png").write_text("old")
-    given = [tmp_path / "c.gif", photos, photos / "b.jpg"]  # one of them twice
+    given = [tmp_path / "c.gif", photos, photos / "b.jpg"]  # one of them twice, a GIF by its name
     upscale_images(given, nearest, out)
     assert {path.name for path in out.iterdir()} == {"a.png", "b.png", "c.png"}
     for path in out.iterdir():
@@ -158,7 +173,7 @@ def test_images_that_cannot_be_told_apart_or_found_are_refused_before_any_work(t
     wrong = {
         (two, one): rf"{two}/a\.png and {one}/a\.png would both be written to {out}/a\.png",
         (one, tmp_path / "absent.png"): r"absent\.png: expected an image or a folder of images",
-        (one, tmp_path / "empty"): r"empty: no images in this folder, of \.png, ",
+        (one, tmp_path / "empty"): r"empty: expected images \(\.png, .*, found none",
     }
     for given, told in wrong.items():
         with pytest.raises(ValueError, match=told):
@@ -173,14 +188,55 @@ def test_images_that_cannot_be_told_apart_or_found_are_refused_before_any_work(t
     assert not out.exists() and (one / "a.png").read_bytes() == before
 
 
-def test_an_unreadable_image_is_named_and_those_before_it_stay(tmp_path, nearest):
+def test_unreadable_images_are_named_and_all_others_are_done(tmp_path, nearest):
     photos, out = tmp_path / "photos", tmp_path / "out"
-    for name in ("a", "b", "c"):
+    for name in ("a", "b", "c", "d"):
         write_image(photos / f"{name}.png", np.ascontiguousarray(photograph(size=(6, 8))))
     (photos / "b.png").write_bytes((photos / "b.png").read_bytes()[:50])
-    with pytest.raises(ValueError, match=rf"^{photos}/b\.png: .*cannot be read"):
+    (photos / "c.png").write_bytes(b"")
+    with pytest.raises(ValueError) as caught:
         upscale_images([photos], nearest, out)
-    assert [path.name for path in out.iterdir()] == ["a.png"]
+    first, second, last = str(caught.value).splitlines()
+    assert first.startswith(f"{photos}/b.png: expected an image file") and "cannot be read" in first
+    assert second.startswith(f"{photos}/c.png: expected an image file") and "empty" in second
+    assert last == f"2 of 4 images could not be enlarged; the others are in {out}"
+    assert {path.name for path in out.iterdir()} == {"a.png", "d.png"}
+
+
+def test_a_single_unreadable_image_is_told_in_one_line(tmp_path, nearest):
+    (tmp_path / "a.png").write_bytes(b"no image")
+    with pytest.raises(ValueError, match=rf"^{tmp_path}/a\.png: [^\n]*$"):
+        upscale_images([tmp_path / "a.png"], nearest, tmp_path / "out")
+
+
+def test_what_systems_leave_beside_images_is_none_and_other_formats_are_counted(
+    tmp_path, nearest, caplog
+):
+    photos = tmp_path / "photos"
+    for name in ("a.png", "deeper/b.png"):
+        write_image(photos / name, np.ascontiguousarray(photograph(size=(6, 8))))
+    for name in ("._a.png", ".DS_Store", "Thumbs.db", "c.heic"):
+        (photos / name).write_bytes(b"anything")
+    upscale_images([photos], nearest, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert "2 of 4 entries are left out" in caplog.text and "c.heic, deeper" in caplog.text
+
+
+@pytest.mark.parametrize("stem", ["x" * 251, "é" * 125, os.fsdecode(b"caf\xe9")])
+def test_names_as_long_as_a_file_system_allows_and_in_any_encoding_are_written(
+    tmp_path, nearest, stem
+):
+    image = Image.fromarray(np.ascontiguousarray(photograph(size=(6, 8))))
+    (tmp_path / "in").mkdir()
+    image.save(tmp_path / "in" / f"{stem}.bmp")
+    upscale_images([tmp_path / "in"], nearest, tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [f"{stem}.png"]
+
+
+def test_an_image_of_too_many_pixels_is_told_with_the_option(tmp_path, nearest):
+    write_image(tmp_path / "a.png", np.ascontiguousarray(photograph(size=(6, 8))))
+    with pytest.raises(ValueError, match=r"a\.png: .*no more than 47 pixels.*--max-pixels 48"):
+        upscale_images([tmp_path / "a.png"], nearest, tmp_path / "out", max_pixels=47)
 
 
 def test_a_network_that_gives_no_numbers_is_told_with_the_image(tmp_path):
@@ -194,6 +250,44 @@ def test_a_network_that_gives_no_numbers_is_told_with_the_image(tmp_path):
 
 
 # --- memory -----------------------------------------------------------------------------------
+
+SMALL_MEMORY = """
+import resource, sys
+from pathlib import Path
+import torch
+from tlw.cli import app
+torch.ones(8, 3, 64, 64).repeat(2, 1, 1, 1)
+with open("/proc/self/statm") as file:
+    have = int(file.read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (have + 200_000_000,) * 2)
+for tile in ("0", "64"):
+    try:
+        app([*sys.argv[1:], "--tile", tile], standalone_mode=False)
+    except ValueError as error:
+        print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux's /proc")
+def test_an_image_beyond_the_memory_is_told_with_what_to_change(tmp_path):
+    """Whole, the maps of this network do not fit; in tiles the image that it makes does not."""
+    file = weights(tmp_path, {"path": "edsr", "arguments": {"features": 64, "blocks": 1}}, scale=4)
+    write_image(tmp_path / "large.png", np.zeros((1200, 1200, 3), np.uint8))
+    words = ["upscale", tmp_path / "large.png", "--weights", file, "-o", tmp_path / "out"]
+    words += ["--overlap", "4", "--device", "cpu", "--threads", "1"]
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_MEMORY, *map(str, words)],
+        **{"capture_output": True, "text": True, "env": environment()},
+    )
+    assert done.returncode == 0, done.stderr
+    whole, tiled = done.stdout.splitlines()
+    start = f"{tmp_path}/large.png: 1200 x 1200"
+    assert whole.startswith(f"{start} lr pixels at once on cpu: too much for the memory (")
+    assert whole.endswith("; take smaller tiles (--tile) than the whole image")
+    assert tiled.startswith(f"{start} pixels made 4800 x 4800: too much for the memory (")
+    assert tiled.endswith("; enlarge the image in parts")
+    assert not (tmp_path / "out" / "large.png").exists()
+
 
 PEAK = """
 import json, resource, sys, torch

@@ -114,3 +114,10 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     with written_aside(target) as aside:
         aside.write_text("new")
     assert target.read_text() == "new"
+
+
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127, os.fsdecode(b"\xe9" * 255), "猫" * 85])
+def test_a_name_may_be_as_long_as_the_file_system_allows(tmp_path, name):
+    with written_aside(tmp_path / name) as aside:
+        aside.write_text("whole")
+    assert names(tmp_path) == [name]

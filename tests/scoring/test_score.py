@@ -1,7 +1,10 @@
 """Scores of images from a folder, against those of the same images made by `tlw evaluate`."""
 
 import logging
+import os
 import re
+import shutil
+import unicodedata
 from pathlib import Path
 
 import numpy as np
@@ -129,10 +132,72 @@ def test_images_are_paired_by_name_whatever_their_format_and_suffix(made, tmp_pa
     assert list(found["image"]) == ["0.png", "1.png"]
 
 
+def test_hr_may_have_a_suffix_too_and_other_images_of_the_folder_are_counted(
+    made, tmp_path, caplog
+):
+    """As public sets come: img_001_SRF_2_HR.png beside img_001_SRF_2_LR.png."""
+    both = tmp_path / "both"
+    for name in ("0", "1"):
+        for folder, suffix in {"bicubic": "_LR", "hr": "_HR"}.items():
+            both.mkdir(exist_ok=True)
+            (both / f"{name}{suffix}.png").write_bytes((made / folder / f"{name}.png").read_bytes())
+    options = {"scale": 2, "protocol": protocol("standard")}
+    found = score_images(both, both, suffix="_LR", hr_suffix="_HR", **options)
+    assert "both: 2 of 4 images are left out, whose names do not end in _HR" in caplog.text
+    expected = score_images(made / "bicubic", made / "hr", **options)
+    pd.testing.assert_frame_equal(found.assign(benchmark="hr"), expected)
+
+
+def test_an_accent_may_stand_apart_from_its_letter(made, tmp_path):
+    for folder, form in {"sr": "NFD", "hr": "NFC"}.items():
+        name = unicodedata.normalize(form, "café.png")
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes((made / "hr" / "1.png").read_bytes())
+    found = score_images(tmp_path / "sr", tmp_path / "hr", scale=2, protocol=protocol("standard"))
+    assert list(found["image"]) == ["café.png"]
+
+
+def test_hidden_files_and_folders_are_no_images(made, tmp_path):
+    for name in ("bicubic", "hr"):
+        folder = tmp_path / name
+        shutil.copytree(made / name, folder)
+        for left in ("._0.png", ".DS_Store", "Thumbs.db"):
+            (folder / left).write_bytes(b"\0\5\x16\7")
+        (folder / "thumbs.png").mkdir()
+    found = score_images(
+        tmp_path / "bicubic", tmp_path / "hr", scale=2, protocol=protocol("standard")
+    )
+    assert list(found["image"]) == ["0.png", "1.png"]
+
+
+def test_a_relative_folder_has_its_own_name(made, tmp_path, monkeypatch):
+    inner = tmp_path / "reference" / "mine"
+    for folder in (inner, inner.parent):
+        folder.mkdir(exist_ok=True, parents=True)
+        (folder / "1.png").write_bytes((made / "hr" / "1.png").read_bytes())
+    monkeypatch.chdir(inner)
+    printed = score(".", "..", "-o", "scores.csv")
+    assert "# Scores of mine\n" in printed
+    assert set(read_scores(inner / "scores.csv")["benchmark"]) == {"reference"}
+
+
+def test_alpha_and_an_infinite_score_are_said(made, tmp_path, caplog):
+    (tmp_path / "sr").mkdir()
+    for name in ("0", "1"):
+        with Image.open(made / "hr" / f"{name}.png") as image:
+            image.putalpha(128)
+            image.save(tmp_path / "sr" / f"{name}.png")
+    score_images(tmp_path / "sr", made / "hr", scale=2, protocol=protocol("standard"))
+    assert f"{tmp_path}/sr/1.png: its alpha is dropped" in caplog.text
+    assert "psnr_y is infinite, and so is its mean, where sr and hr are equal: 0.png, 1.png" in (
+        caplog.text
+    )
+
+
 # --- refusals ---------------------------------------------------------------------------------
 
 
-def refused(sr: Path, hr: Path, name: str = "standard", **options: str) -> str:
+def refused(sr: Path, hr: Path, name: str = "standard", **options: str | int) -> str:
     with pytest.raises(ValueError) as caught:
         score_images(sr, hr, scale=2, protocol=protocol(name), **options)
     return str(caught.value)
@@ -146,14 +211,19 @@ def test_images_without_a_counterpart_are_named(tmp_path):
     told = refused(sr, hr)
     assert f"{sr} has no image 0, 1, 2, 3, 4 and 3 others; {hr} has no image b;" in told
     assert "--suffix" in told
+    folder_of(sr, {"a_x2.png": image})
     assert f"{sr} has no image 0_x2, 1_x2" in refused(sr, hr, suffix="_x2")
+    folder_of(hr, {"c_HR.png": image})
+    assert f"{hr} has no image a_HR, a_x2_HR, b_HR;" in refused(sr, hr, hr_suffix="_HR")
+    assert "found a.png, a_x2.png, b.png" in refused(sr, hr, suffix="_x3")
 
 
 def test_two_images_of_one_name_are_refused(tmp_path):
     image = photograph(size=(32, 32))
     hr = folder_of(tmp_path / "hr", {"a.png": image})
-    sr = folder_of(tmp_path / "sr", {"a.png": image, "a_x2.png": image})
-    assert "a.png and a_x2.png are both a" in refused(sr, hr, suffix="_x2")
+    sr = folder_of(tmp_path / "sr", {"a_x2.png": image})
+    Image.fromarray(image).save(sr / "a_x2.bmp")
+    assert "a_x2.bmp and a_x2.png are both a" in refused(sr, hr, suffix="_x2")
 
 
 def test_sr_of_another_size_is_named_with_the_sizes_that_would_do(tmp_path):
@@ -173,7 +243,23 @@ def test_an_empty_folder_is_named(tmp_path, which):
     assert told.startswith(f"{tmp_path / which}: expected images (.png, ") and "found none" in told
 
 
-def test_an_image_that_cannot_be_read_or_is_too_small_is_named_and_nothing_is_written(tmp_path):
+def test_bad_images_are_named_at_the_end_and_all_others_scored(made, tmp_path):
+    sr = tmp_path / "sr"
+    shutil.copytree(made / "bicubic", sr)
+    (sr / "0.png").write_bytes((sr / "0.png").read_bytes()[:100])
+    words = ["score", sr, made / "hr", "--scale", "2", "--device", "cpu", "-o", tmp_path / "s.csv"]
+    result = CliRunner().invoke(app, list(map(str, words)))
+    assert result.exit_code == 1 and "| sr" in result.output
+    first, last = str(result.exception).splitlines()
+    assert first.startswith(f"{sr}/0.png: expected an image file") and "cannot be read" in first
+    assert last == "1 of 2 images could not be scored; the mean is of the other 1"
+    expected = read_scores(made / "evaluated.csv")
+    found = read_scores(tmp_path / "s.csv")
+    assert list(found["image"]) == ["1.png"]
+    assert found["lpips_vgg"][0] == expected["lpips_vgg"][1]
+
+
+def test_where_no_image_can_be_scored_nothing_is_written(tmp_path):
     hr = folder_of(tmp_path / "hr", {"a.png": photograph(size=(32, 32))})
     (tmp_path / "sr").mkdir()
     (tmp_path / "sr" / "a.png").write_bytes(b"not a PNG")
@@ -183,6 +269,19 @@ def test_an_image_that_cannot_be_read_or_is_too_small_is_named_and_nothing_is_wr
     tiny = folder_of(tmp_path / "tiny", {"a.png": photograph(size=(11, 40))})
     assert f"{tiny}/a.png: an image of 11 x 40" in refused(tiny, tiny, "paper")
     assert not (tmp_path / "s.csv").exists()
+
+
+def test_names_that_are_no_utf_8_are_told_before_any_image_is_read(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    for folder in ("sr", "hr"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / name).write_bytes(b"no image")
+    assert "expected names in UTF-8, found 1 in" in refused(tmp_path / "sr", tmp_path / "hr")
+
+
+def test_an_image_of_too_many_pixels_is_told_with_the_option(tmp_path):
+    hr = folder_of(tmp_path / "hr", {"a.png": photograph(size=(32, 32))})
+    assert "--max-pixels 1024" in refused(hr, hr, max_pixels=1023)
 
 
 # --- a metric that no protocol has ------------------------------------------------------------

@@ -7,6 +7,7 @@ it, so that help and mistakes come before torch does.
 import logging
 import signal
 import sys
+import warnings
 from typing import Annotated
 
 import typer
@@ -52,6 +53,7 @@ def _main(
     level = logging.WARNING if quiet else logging.INFO
     logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
     log.setLevel(logging.DEBUG if debug else logging.NOTSET)
+    warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not used
 
 
 def main() -> None:

@@ -34,7 +34,10 @@ def audit(
     lpips: Annotated[
         bool, typer.Option("--lpips", help="LPIPS in the table, too; it takes far longer.")
     ] = False,
-    suffix: Annotated[str, typer.Option(help="What sr, or lr, has behind hr's name, as _x4.")] = "",
+    suffix: Annotated[
+        str, typer.Option(help="What names of sr, or lr, have behind the image's, as _x4.")
+    ] = "",
+    hr_suffix: Annotated[str, typer.Option(help="The same for hr, as _HR.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
@@ -49,10 +52,11 @@ def audit(
 
     claims = [parse_claim(words) for words in claim or []]
     set_threads(threads)
+    names = {"suffix": suffix, "hr_suffix": hr_suffix}
     if lr is not None:
-        content, text = _lr(lr, folders[0], scale, suffix)
+        content, text = _lr(lr, folders[0], scale, names)
     else:
-        options = {"device": device, "judge_folder": judge_folder, "suffix": suffix}
+        options = {"device": device, "judge_folder": judge_folder, **names}
         content, text = _sr(*folders, scale, claims, lpips, options)
     print(json.dumps(content, indent=2, allow_nan=False) if as_json else text)  # noqa: T201
 
@@ -126,11 +130,11 @@ def _sr(
     return content, "\n\n".join(texts or [table_in_words(values, scale)])
 
 
-def _lr(lr: Path, hr: Path, scale: int | None, suffix: str) -> tuple[dict[str, Any], str]:
+def _lr(lr: Path, hr: Path, scale: int | None, names: dict[str, str]) -> tuple[dict[str, Any], str]:
     from tlw.report.audited import origin_in_words
     from tlw.scoring.lr_origin import makers, origins_of
 
-    found = origins_of(lr, hr, scale=scale, suffix=suffix)
+    found = origins_of(lr, hr, scale=scale, **names)
     content = {
         "lr": str(lr),
         "hr": str(hr),

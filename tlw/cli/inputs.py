@@ -5,7 +5,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from tlw.cli.options import JudgeFolder, Output, Threads
+from tlw.cli.options import JudgeFolder, MaxPixels, Output, Threads
+from tlw.imaging.tiles import MAX_PIXELS
 
 
 def fetch(
@@ -50,6 +51,7 @@ def pairs(
     scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
     use: Annotated[Literal["train", "test"], typer.Option(help="How images are cropped.")],
     protocol: Annotated[str, typer.Option(help="paper or standard.")] = "paper",
+    max_pixels: MaxPixels = MAX_PIXELS,
     threads: Threads = None,
 ) -> None:
     """Builds lr-hr pairs of an image set into one HDF5 file."""
@@ -65,4 +67,5 @@ def pairs(
         protocol=protocol_named(protocol),
         use=use,
         workers=threads,
+        max_pixels=max_pixels,
     )

@@ -10,6 +10,7 @@ from tlw.cli.options import (
     CellsPerGpu,
     Device,
     JudgeFolder,
+    MaxPixels,
     Output,
     PairsFiles,
     Threads,
@@ -17,7 +18,7 @@ from tlw.cli.options import (
     claimed,
     set_threads,
 )
-from tlw.imaging.tiles import OVERLAP, TILE
+from tlw.imaging.tiles import MAX_PIXELS, OVERLAP, TILE
 
 
 def train(
@@ -106,6 +107,7 @@ def upscale(
     overlap: Annotated[
         int, typer.Option(min=0, help="What a tile sees beyond what is kept, in lr pixels.")
     ] = OVERLAP,
+    max_pixels: MaxPixels = MAX_PIXELS,
     device: Device = "auto",
     threads: Threads = None,
 ) -> None:
@@ -114,4 +116,5 @@ def upscale(
     from tlw.networks.upscale import upscale_images
     from tlw.runtime.devices import pick_device
 
-    upscale_images(images, weights, output, device=pick_device(device), tile=tile, overlap=overlap)
+    options = {"tile": tile, "overlap": overlap, "max_pixels": max_pixels}
+    upscale_images(images, weights, output, device=pick_device(device), **options)

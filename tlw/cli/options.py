@@ -30,6 +30,9 @@ Tile = Annotated[
         "such tiles; 0: never. Memory grows with its square: 512 take 4 GB at x4.",
     ),
 ]
+MaxPixels = Annotated[
+    int, typer.Option(min=1, help="An image file of more pixels is refused before it is unpacked.")
+]
 ExtraMetrics = Annotated[
     list[str] | None,
     typer.Option(

@@ -10,6 +10,7 @@ from tlw.cli.options import (
     Device,
     ExtraMetrics,
     JudgeFolder,
+    MaxPixels,
     PairsFiles,
     Threads,
     Tile,
@@ -17,7 +18,7 @@ from tlw.cli.options import (
     claimed,
     set_threads,
 )
-from tlw.imaging.tiles import TILE
+from tlw.imaging.tiles import MAX_PIXELS, TILE
 
 
 def evaluate(
@@ -81,13 +82,20 @@ def score(
         str | None, typer.Option(help="The method's, in tables.", show_default="its folder's")
     ] = None,
     suffix: Annotated[
-        str, typer.Option(help="What sr has behind hr's name, as _x4.", show_default="nothing")
+        str,
+        typer.Option(
+            help="What names of sr have behind the image's, as _x4.", show_default="nothing"
+        ),
+    ] = "",
+    hr_suffix: Annotated[
+        str, typer.Option(help="The same for hr, as _HR.", show_default="nothing")
     ] = "",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="CSV for each image.", show_default="none"),
     ] = None,
     metric: ExtraMetrics = None,
+    max_pixels: MaxPixels = MAX_PIXELS,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -100,15 +108,19 @@ def score(
     from tlw.report.tables import table_of
     from tlw.report.typeset import to_markdown
     from tlw.runtime.devices import pick_device
+    from tlw.runtime.one_by_one import OneByOne
     from tlw.scoring.evaluate import of_row, write_scores
-    from tlw.scoring.score import score_images
+    from tlw.scoring.score import folder_name, score_images
 
-    options = {"scale": scale, "protocol": rules, "suffix": suffix, "judge_folder": judge_folder}
-    scores = score_images(sr, hr, **options, device=str(pick_device(device)), extra=extra)
-    row = of_row(scores, name or sr.absolute().name, scale)
+    options = {"scale": scale, "protocol": rules, "suffix": suffix, "hr_suffix": hr_suffix}
+    options |= {"judge_folder": judge_folder, "max_pixels": max_pixels, "extra": extra}
+    work = OneByOne("scored")
+    scores = score_images(sr, hr, **options, device=str(pick_device(device)), work=work)
+    row = of_row(scores, name or folder_name(sr), scale)
     if output is not None:
         write_scores(row, output)
     print(to_markdown(table_of(row, {}), title=f"Scores of {row['backbone'].iloc[0]}"))  # noqa: T201
+    work.end(f"the mean is of the other {len(row)}")
 
 
 def tables(

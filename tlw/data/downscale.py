@@ -9,7 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 from tlw.data.protocols import PROTOCOLS
-from tlw.imaging.image_files import SUFFIXES
+from tlw.imaging.image_files import image_files
 from tlw.imaging.pictures import Picture, read_picture, write_picture
 from tlw.imaging.ranges import crop_to_multiple
 from tlw.imaging.resize import Border
@@ -39,7 +39,7 @@ def downscale_folder(folder: Path, output: Path, *, scale: int, border: Border =
         with at(str(path)):
             hr = crop_to_multiple(_colours(path, picture), rules.multiple("test", scale))
             lr = rules.downsample(hr, scale)
-        write_picture(target, Picture(lr, picture.profile))
+        write_picture(target, Picture(lr, picture.colour))
 
 
 def _colours(path: Path, picture: Picture) -> np.ndarray:
@@ -56,15 +56,7 @@ def _colours(path: Path, picture: Picture) -> np.ndarray:
 
 
 def _targets(folder: Path, output: Path) -> Iterator[tuple[Path, Path]]:
-    if not folder.is_dir():
-        raise ValueError(f"{folder}: expected a folder of images, found none")
-    images = [
-        path
-        for path in sorted(folder.iterdir())
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
-    ]
-    if not images:
-        raise ValueError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
+    images = image_files(folder)
     if output.resolve() == folder.resolve():
         raise ValueError(f"{output}: the folder of hr; choose another one for lr")
     of_target: dict[Path, Path] = {}

@@ -1,18 +1,6 @@
-"""Pairs of lr and hr images as one HDF5 file per image set, scale, protocol and use.
+"""Pairs of lr and hr images, made once into an HDF5 file per image set, scale, protocol and use.
 
-    <name>.h5
-    ├── @format "tlw-pairs"  @format_version 1  @complete True
-    ├── @image_set  @scale  @use "train" | "test"  @multiple (hr pixels)
-    ├── @protocol (its name)  @protocol_fields (all its fields, as JSON)
-    ├── @tlw  @numpy  @h5py (versions that wrote the file)
-    ├── names    (n,) UTF-8: file names of the source images
-    ├── sha256   (n,) UTF-8: hashes of the source files
-    ├── sizes    (n, 2) int64: hr height and width after cropping
-    ├── hr/      0000, 0001, ... each uint8 (sH, sW, 3) RGB
-    └── lr/      0000, 0001, ... each (H, W, 3) RGB, uint8 or float32 around [0, 1]
-
-Images of a set differ in size, hence one dataset each. They are stored contiguous and uncompressed,
-so that a crop reads its own lines only.
+The file's form is `tlw.data.pairs_file`.
 """
 
 import hashlib
@@ -31,13 +19,20 @@ import numpy as np
 import torch
 
 import tlw
+from tlw.data.pairs_file import (
+    FORMAT,
+    FORMAT_VERSION,
+    checked,
+    header_of,
+    key,
+    opened,
+    pixel_hash,
+)
 from tlw.data.protocols import Protocol, Use
-from tlw.imaging.image_files import read_image
+from tlw.imaging.image_files import check_names, read_image
 from tlw.imaging.ranges import crop_to_multiple, to_unit
+from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.files import written_aside
-
-FORMAT = "tlw-pairs"
-FORMAT_VERSION = 1
 
 _log = logging.getLogger(__name__)
 
@@ -57,19 +52,24 @@ def write_pairs(
     protocol: Protocol,
     use: Use,
     workers: int | None = None,
+    max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Crop and downsample image files by a protocol into the pairs file `target`, in their order.
 
     `name` is the image set's; `workers` is a number of threads, all cores by default: reading and
     resizing run outside Python's lock. `target` appears whole or not at all.
-    Raises ValueError for no images, an unreadable one, or one smaller than the protocol's multiple,
-    and OSError when the file cannot be written, as on a full disk.
+    Raises ValueError for no images, names that are no UTF-8, an image that is unreadable, has more
+    than `max_pixels` pixels, or is smaller than the protocol's multiple, and OSError when the file
+    cannot be written, as on a full disk.
     """
     if not images:
         raise ValueError(f"{target}: the image set {name} has no images to make pairs of")
-    multiple = protocol.multiple(use, scale)
-    build = partial(_build, multiple=multiple, scale=scale, protocol=protocol)
-    sizes, hashes = [], []
+    check_names([Path(name), *images])
+    versions = {"tlw": tlw.__version__, "numpy": np.__version__, "h5py": h5py.__version__}
+    header = header_of(name, scale, use, protocol, versions)
+    options = {"multiple": header["multiple"], "scale": scale, "protocol": protocol}
+    build = partial(_build, **options, max_pixels=max_pixels)
+    sizes, hashes, pixels = [], [], []
     # Through Python's file: HDF5's own output loses the error of a full disk, and may crash of it.
     with (
         written_aside(target) as aside,
@@ -77,27 +77,16 @@ def write_pairs(
         h5py.File(output, "w") as file,
     ):
         for index, pair in enumerate(_in_parallel(build, images, workers or _cores())):
-            file[_key("hr", index)] = pair.hr
-            file[_key("lr", index)] = pair.lr
+            file[key("hr", index)] = pair.hr
+            file[key("lr", index)] = pair.lr
             sizes.append(pair.hr.shape[:2])
             hashes.append(pair.sha256)
+            pixels.append(pixel_hash(pair.hr, pair.lr))
         file["names"] = [Path(path).name for path in images]
         file["sha256"] = hashes
+        file["pixels"] = pixels
         file["sizes"] = np.array(sizes, dtype=np.int64)
-        file.attrs.update(
-            format=FORMAT,
-            format_version=FORMAT_VERSION,
-            image_set=name,
-            scale=scale,
-            use=use,
-            multiple=multiple,
-            protocol=protocol.name,
-            protocol_fields=json.dumps(asdict(protocol)),
-            tlw=tlw.__version__,
-            numpy=np.__version__,
-            h5py=h5py.__version__,
-            complete=True,
-        )
+        file.attrs.update(header)
     _log.info("%s: %d pairs of %s, x%d, %s", target, len(images), name, scale, protocol.name)
 
 
@@ -106,12 +95,14 @@ class Pairs:
 
     `pairs[i]` is (lr, hr): float32 RGB tensors (3, H, W) and (3, sH, sW) in [0, 1]; an unrounded lr
     overshoots by what the bicubic kernel does. The file is opened anew in each process that reads
-    (an HDF5 handle does not survive a fork) and never locked, since shared file systems often have
-    no locks. With a `device` all images are read once and kept there as they are stored, on "cpu"
-    shared with forked workers.
+    (an HDF5 handle does not survive a fork). With a `device` all images are read once and kept
+    there as they are stored, on "cpu" shared with forked workers.
 
-    Raises ValueError when the file is missing, cut off, of another format, or, where `scale` is
-    given, of another scale.
+    The form of the file is checked at once, and the pixels of a pair against their hash when a
+    process first reads of it.
+
+    Raises ValueError when the file is missing, cut off, of another form, or, where `scale` is
+    given, of another scale; later for pixels that are not those that were written.
     """
 
     def __init__(
@@ -120,23 +111,18 @@ class Pairs:
         self.path = Path(path)
         self._device = device
         self._forget_handles()
-        with _open(self.path) as file:
-            header = dict(file.attrs)
-            self.names: tuple[str, ...] = tuple(file["names"].asstr()[()])
-            self.hashes: tuple[str, ...] = tuple(file["sha256"].asstr()[()])
-            self.sizes: tuple[tuple[int, int], ...] = tuple(map(tuple, file["sizes"][()].tolist()))
-        self.image_set = str(header["image_set"])
-        self.scale = int(header["scale"])
-        self.use: Use = str(header["use"])
-        self.multiple = int(header["multiple"])
-        self.protocol = _protocol_from_json(self.path, header["protocol_fields"])
+        header, self.protocol, contents = checked(self.path)
+        self.names, self.hashes, self.pixels = contents.names, contents.sha256, contents.pixels
+        self.sizes = contents.sizes
+        self.image_set, self.scale = header.image_set, header.scale
+        self.use, self.multiple = header.use, header.multiple
         if scale is not None and scale != self.scale:
             raise ValueError(
                 f"{self.path}: expected pairs of scale {scale}, found scale {self.scale}; "
                 "name the file of the other scale"
             )
         if device is not None:
-            self._arrays()
+            self._open()
 
     def __len__(self) -> int:
         return len(self.names)
@@ -172,7 +158,7 @@ class Pairs:
         return lr, hr
 
     def digest(self) -> str:
-        """SHA-256 of what the pairs are made of: source files, protocol, scale, use and format."""
+        """SHA-256 of the pairs: pixels, source files, protocol, scale, use and format."""
         content = {
             "format": [FORMAT, FORMAT_VERSION],
             "image_set": self.image_set,
@@ -180,41 +166,64 @@ class Pairs:
             "use": self.use,
             "multiple": self.multiple,
             "protocol": asdict(self.protocol),
-            "images": [self.names, self.hashes, self.sizes],
+            "images": [self.names, self.hashes, self.pixels, self.sizes],
         }
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_handle": None, "_handle_pid": None, "_copy": None}
+        state = dict(self.__dict__)
+        return state | {"_handle": None, "_handle_pid": None, "_copy": None, "_seen": set()}
 
     def _forget_handles(self) -> None:
         self._handle = self._handle_pid = self._copy = None
+        self._seen: set[int] = set()  # pairs whose pixels this process has checked
 
     def _image(self, kind: str, index: int, *part: slice) -> torch.Tensor:
         """The image (3, H, W), or a part of it, as a tensor of its own, channels last in memory."""
-        image = self._arrays()[_key(kind, index)][part]
-        image = torch.from_numpy(image) if self._copy is None else image.clone()
-        return image.permute(2, 0, 1)
+        self._open()
+        if self._copy is not None:
+            return self._copy[key(kind, index)][part].clone().permute(2, 0, 1)
+        if index not in self._seen:
+            self._whole(index)
+            self._seen.add(index)
+        return torch.from_numpy(self._read(key(kind, index), part)).permute(2, 0, 1)
 
-    def _arrays(self) -> Any:
-        """What gives the HDF5 data set, or the tensor kept, of a key, in this process."""
-        if self._copy is None and self._handle_pid != os.getpid():
-            self._handle, self._handle_pid = _open(self.path), os.getpid()
-            if self._device is not None:
-                keys = [_key(kind, i) for kind in ("hr", "lr") for i in range(len(self))]
-                self._copy = {
-                    key: torch.from_numpy(self._handle[key][()]).to(self._device) for key in keys
-                }
-                self._handle.close()
-        return self._handle if self._copy is None else self._copy
+    def _open(self) -> None:
+        """Gives this process a handle of its own, or the images on the device."""
+        if self._copy is not None or self._handle_pid == os.getpid():
+            return
+        self._handle, self._handle_pid = opened(self.path), os.getpid()
+        if self._device is not None:
+            copy = {}
+            for index in range(len(self)):
+                for kind, image in self._whole(index).items():
+                    copy[key(kind, index)] = torch.from_numpy(image).to(self._device)
+            self._copy = copy
+            self._handle.close()
+
+    def _whole(self, index: int) -> dict[str, np.ndarray]:
+        """hr and lr of a pair; ValueError unless they are those that were written."""
+        pair = {kind: self._read(key(kind, index)) for kind in ("hr", "lr")}
+        if pixel_hash(**pair) != self.pixels[index]:
+            raise ValueError(
+                f"{self.path}: the pixels of {self.names[index]} are not those that were written "
+                f"({key('hr', index)} and {key('lr', index)} against their hash in pixels); delete "
+                "it and build it again with `tlw pairs`"
+            )
+        return pair
+
+    def _read(self, name: str, part: tuple[slice, ...] = ()) -> np.ndarray:
+        try:
+            return self._handle[name][part]
+        except (OSError, KeyError) as error:
+            raise ValueError(
+                f"{self.path}: {name} cannot be read ({error}); if the disk is well, delete the "
+                "file and build it again with `tlw pairs`"
+            ) from error
 
 
-def _key(kind: str, index: int) -> str:
-    return f"{kind}/{index:04d}"
-
-
-def _build(path: Path, *, multiple: int, scale: int, protocol: Protocol) -> _Pair:
-    image = read_image(path)
+def _build(path: Path, *, multiple: int, scale: int, protocol: Protocol, max_pixels: int) -> _Pair:
+    image = read_image(path, max_pixels=max_pixels)
     with Path(path).open("rb") as source:
         sha256 = hashlib.file_digest(source, "sha256").hexdigest()
     try:
@@ -233,36 +242,3 @@ def _in_parallel(build: Callable[[Path], _Pair], images: Sequence[Path], workers
     with ThreadPoolExecutor(workers) as pool:
         for start in range(0, len(images), 2 * workers):
             yield from pool.map(build, images[start : start + 2 * workers])
-
-
-def _open(path: Path) -> h5py.File:
-    """Open a pairs file for reading and check that it is one, whole and of this format."""
-    rebuild = "delete it and build it again with `tlw pairs`"
-    if not path.is_file():
-        raise ValueError(f"{path}: no such pairs file; build it with `tlw pairs`")
-    try:
-        file = h5py.File(path, "r", locking=False)
-    except OSError as error:
-        raise ValueError(
-            f"{path}: expected a whole HDF5 file, but it cannot be opened ({error}); {rebuild}"
-        ) from error
-    attrs = file.attrs
-    found = (attrs.get("format"), attrs.get("format_version"), bool(attrs.get("complete")))
-    if found != (FORMAT, FORMAT_VERSION, True):
-        file.close()
-        raise ValueError(
-            f"{path}: expected format {FORMAT} version {FORMAT_VERSION}, complete, found format "
-            f"{found[0]} version {found[1]}, {'' if found[2] else 'not '}complete; {rebuild}"
-        )
-    return file
-
-
-def _protocol_from_json(path: Path, fields: str) -> Protocol:
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(fields).items()}
-    try:
-        return Protocol(**values)
-    except TypeError as error:
-        raise ValueError(
-            f"{path}: its protocol has other fields than this version knows ({error}); "
-            "delete it and build it again"
-        ) from error

@@ -1,54 +1,82 @@
-"""Image files as 8-bit RGB arrays, and back."""
+"""Which files of a folder are images; image files as 8-bit RGB arrays, and back."""
 
-import io
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
+from tlw.imaging.pillow import FORMATS, opened, read_content
+from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.files import written_aside
 
-SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg", ".tif", ".tiff")
-_EIGHT_BIT_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX")
-_SIXTEEN_BITS = re.compile(r";16[BLN]")  # in Pillow's raw mode: it drops the low bytes unasked
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+# What lies beside images without being missed: lists, notes, and what Windows leaves.
+_BESIDE = (".txt", ".tsv", ".csv", ".json", ".md", ".yaml", ".db", ".ini")
+
+log = logging.getLogger(__name__)
 
 
-def read_image(path: Path | str) -> np.ndarray:
+def image_files(folder: Path) -> list[Path]:
+    """The images of a folder, sorted by name: its files with one of `SUFFIXES`.
+
+    Hidden files are none (macOS leaves `._x.png` beside x.png, and .DS_Store), nor are folders,
+    whatever their name. A warning counts what else is left out: other formats, subfolders, links
+    to nowhere.
+
+    Raises:
+        ValueError: for a folder that is not there, or has no images.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"{folder}: expected a folder of images, found none of that name")
+    there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+    images = [path for path in there if path.suffix.lower() in SUFFIXES and path.is_file()]
+    left_out = [
+        path.name
+        for path in there
+        if path not in images and (path.is_dir() or path.suffix.lower() not in _BESIDE)
+    ]
+    if left_out:
+        log.warning(
+            "%s: %d of %d entries are left out, being no image files of it (%s): %s",
+            *(folder, len(left_out), len(there), ", ".join(SUFFIXES), some(left_out)),
+        )
+    if not images:
+        raise ValueError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
+    return images
+
+
+def check_names(paths: Iterable[Path]) -> None:
+    """Raises ValueError for names that are no UTF-8, which no table and no HDF5 file can hold."""
+    wrong = [path for path in paths if not _is_utf8(path.name)]
+    if wrong:
+        raise ValueError(
+            f"{str(wrong[0])!a}: expected names in UTF-8, found {len(wrong)} in another "
+            "encoding; rename them (`convmv` does it for whole folders)"
+        )
+
+
+def some(names: list[str], most: int = 5) -> str:
+    """Names for a message, the first ones of many."""
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} others" if rest > 0 else "")
+
+
+def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read an image file of any common format as RGB, uint8 (H, W, 3).
 
-    Grey becomes three equal channels, a palette is looked up, alpha is dropped (not blended), and
-    an EXIF orientation is applied. Raises ValueError naming the file when it cannot be read, is
-    cut off, or has no 8-bit RGB form (16 bits per channel, CMYK): rescaling those is a decision
-    that belongs to whoever made the file.
+    Grey becomes three equal channels, a palette is looked up, an EXIF orientation is applied, and
+    alpha is dropped (not blended), which is said where it hides anything. Raises ValueError naming
+    the file when it cannot be read, is cut off, has more than `max_pixels` pixels, several pages or
+    frames, or no 8-bit RGB form (16 bits per channel, CMYK): rescaling those is a decision that
+    belongs to whoever made the file.
     """
-    return np.array(open_image(path).convert("RGB"))
-
-
-def open_image(path: Path | str) -> Image.Image:
-    """The image of a file as Pillow has it, whole and upright; raises as `read_image` does."""
-    with readable(path), Image.open(io.BytesIO(Path(path).read_bytes())) as image:
-        mode, layout = image.mode, str(image.tile)
-        if mode in _EIGHT_BIT_MODES and not _SIXTEEN_BITS.search(layout):
-            return ImageOps.exif_transpose(image)
-    raise ValueError(
-        f"{path}: expected an image of 8 bits per channel in grey, palette or RGB, "
-        f"found mode {mode} stored as {layout}; convert it to an 8-bit RGB PNG first"
-    )
-
-
-@contextmanager
-def readable(path: Path | str) -> Iterator[None]:
-    """What goes wrong with reading an image file is a ValueError with its name."""
-    try:
-        yield
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(
-            f"{path}: expected an image file, but it cannot be read ({error}); "
-            "replace it with a whole copy"
-        ) from error
+    file = opened(path, read_content(path), max_pixels=max_pixels)
+    if file.has_alpha and file.image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        log.warning("%s: its alpha is dropped, and the colours under it are taken", path)
+    return file.upright(np.array(file.image.convert("RGB")))
 
 
 def write_image(path: Path | str, image: np.ndarray) -> None:
@@ -63,3 +91,11 @@ def write_image(path: Path | str, image: np.ndarray) -> None:
         raise ValueError(f"{path}: images are written as PNG; name the file {path.stem}.png")
     with written_aside(path) as aside:
         Image.fromarray(image).save(aside, format="PNG")
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:  # Python keeps such bytes as lone surrogates
+        return False
+    return True

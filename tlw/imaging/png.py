@@ -1,11 +1,15 @@
-"""PNG of 16 bits per channel, of which Pillow reads only 8 bits in colour, and writes grey only.
+"""What Pillow leaves open in PNG: 16 bits per channel, chunks of any size, and those about colour.
 
-The pixels alone: no palette, no interlacing, and neither check sums nor metadata when reading.
-Source: W3C, Portable Network Graphics (PNG) Specification, sections 9 (filters) and 11 (chunks).
+Pillow reads only 8 bits of 16 in colour, writes 16 in grey only, refuses a file whose text or
+profile is long, and drops most of what says which colours are meant. 16 bits are read and written
+here without palette and interlacing.
+Source: W3C, Portable Network Graphics (PNG) Specification, sections 5 (chunks), 9 (filters) and 11
+(kinds of chunks).
 """
 
 import struct
 import zlib
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -14,11 +18,48 @@ _HEADER = struct.Struct(">IIBBBBB")  # width, height, depth, colour type, compre
 _COLOUR_TYPES = {1: 0, 2: 4, 3: 2, 4: 6}  # by channels
 _CHANNELS = {colour: channels for channels, colour in _COLOUR_TYPES.items()}
 _UP = 2  # a filter
+# Chunks that the pixels cannot do without: palette, transparency, frames, and the orientation.
+_PIXELS = (
+    *(b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"),
+    *(b"acTL", b"fcTL", b"fdAT", b"eXIf"),
+)
+_COLOUR = (b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"mDCV", b"cLLI")
+_HEAD = len(_SIGNATURE) + 25  # bytes to the end of the first chunk, which is IHDR
+
+
+def is_png(content: bytes) -> bool:
+    """Whether a file's content begins as that of a PNG does."""
+    return content.startswith(_SIGNATURE)
+
+
+def pixels_alone(content: bytes) -> bytes:
+    """A PNG without text, profile and other chunks that change no pixel, however long they are."""
+    kept = (content[place] for kind, place in _chunks(content) if kind in _PIXELS)
+    return _SIGNATURE + b"".join(kept)
+
+
+def colour_chunks(content: bytes) -> bytes:
+    """The chunks of a PNG, as they stand there, that say which colours its numbers mean.
+
+    These are cICP, iCCP, sRGB, gAMA, cHRM, mDCV and cLLI. One with a wrong check sum is left out.
+    """
+    kept = (content[place] for kind, place in _chunks(content) if kind in _COLOUR)
+    return b"".join(chunk for chunk in kept if chunk == _chunk(chunk[4:8], chunk[8:-4]))
+
+
+def profile_chunk(profile: bytes | None) -> bytes:
+    """An ICC profile as a chunk, as in `colour_chunks`; nothing for none."""
+    return _chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile)) if profile else b""
+
+
+def with_chunks(content: bytes, chunks: bytes) -> bytes:
+    """A PNG with `chunks` put in behind its header."""
+    return content[:_HEAD] + chunks + content[_HEAD:]
 
 
 def is_16_bit(content: bytes) -> bool:
     """Whether a file's content is a PNG that `decode` can read."""
-    if content[:8] != _SIGNATURE or content[12:16] != b"IHDR" or len(content) < 33:
+    if not is_png(content) or content[12:16] != b"IHDR" or len(content) < _HEAD:
         return False
     *_, depth, colour, _, _, interlaced = _HEADER.unpack_from(content, 16)
     return depth == 16 and colour in _CHANNELS and not interlaced
@@ -34,7 +75,8 @@ def decode(content: bytes) -> np.ndarray:
     expected = height * (1 + width * pixel)
     try:
         # No more than expected, whatever the file would unpack to.
-        raw = zlib.decompressobj().decompress(b"".join(_pixel_data(content)), expected)
+        data = (content[place][8:-4] for kind, place in _chunks(content) if kind == b"IDAT")
+        raw = zlib.decompressobj().decompress(b"".join(data), expected)
     except zlib.error as error:
         raise ValueError(f"its pixels are damaged: {error}") from None
     if len(raw) != expected:
@@ -46,8 +88,8 @@ def decode(content: bytes) -> np.ndarray:
     return _unfiltered(filters, coded).view(">u2").astype(np.uint16)
 
 
-def encode(samples: np.ndarray, profile: bytes | None = None) -> bytes:
-    """A PNG of an image uint16 (H, W, C), C as for `decode`, with its ICC colour profile if any."""
+def encode(samples: np.ndarray) -> bytes:
+    """A PNG of an image uint16 (H, W, C), C as for `decode`."""
     height, width, channels = samples.shape
     lines = samples.astype(">u2").view(np.uint8).reshape(height, -1)
     filtered = np.full((height, 1 + lines.shape[1]), _UP, np.uint8)
@@ -57,7 +99,6 @@ def encode(samples: np.ndarray, profile: bytes | None = None) -> bytes:
     return (
         _SIGNATURE
         + _chunk(b"IHDR", header)
-        + (_chunk(b"iCCP", b"icc\0\0" + zlib.compress(profile)) if profile else b"")
         + _chunk(b"IDAT", zlib.compress(filtered.data))
         + _chunk(b"IEND", b"")
     )
@@ -67,14 +108,13 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def _pixel_data(content: bytes) -> list[bytes]:
-    parts, place = [], len(_SIGNATURE)
+def _chunks(content: bytes) -> Iterator[tuple[bytes, slice]]:
+    """Kind and place, from length to check sum, of each chunk; the last may be cut off."""
+    place = len(_SIGNATURE)
     while place + 8 <= len(content):
         length, kind = struct.unpack_from(">I4s", content, place)
-        if kind == b"IDAT":
-            parts.append(content[place + 8 : place + 8 + length])
+        yield kind, slice(place, place + 12 + length)
         place += 12 + length
-    return parts
 
 
 def _unfiltered(filters: np.ndarray, coded: np.ndarray) -> np.ndarray:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:  # for the command's help, which does without torch
 # have 1024 x 1024 hr pixels (Urban100; Manga109 comes next), which are 512 x 512 at x2.
 TILE = 512
 OVERLAP = 36
+# An image file of more pixels is read only on demand: some kilobytes can unpack to gigabytes.
+MAX_PIXELS = 100_000_000
 
 
 class Span(NamedTuple):

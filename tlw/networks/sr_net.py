@@ -13,6 +13,7 @@ from tlw.config.config import Backbone, Cell, Imported
 from tlw.imaging.ranges import from_signed, swap_channels, to_signed
 from tlw.imaging.tiles import OVERLAP, TILE, in_tiles
 from tlw.runtime.files import written_aside
+from tlw.runtime.memory import enough_memory
 
 # What a weights file says of its network, by the name of the one entry of its metadata.
 _KINDS = {"cell": Cell, "imported": Imported}
@@ -123,19 +124,17 @@ def super_resolve(net: SRNet, lr: Tensor, *, tile: int = TILE, overlap: int = OV
     all of a large one.
 
     Raises:
-        ValueError: for tiles of which nothing would be left between their overlaps, or when a
-            GPU's memory does not do.
+        ValueError: for tiles of which nothing would be left between their overlaps, or when the
+            memory does not do.
     """
     device = next(net.parameters()).device
 
     def upscale(part: Tensor) -> Tensor:
-        try:
+        height, width = part.shape[1:]
+        with enough_memory(
+            f"{height} x {width} lr pixels at once on {device}",
+            f"take smaller tiles (--tile) than {tile or 'the whole image'}",
+        ):
             return net(part[None].to(device))[0].to(lr.device)
-        except torch.OutOfMemoryError:
-            height, width = part.shape[1:]
-            raise ValueError(
-                f"{height} x {width} lr pixels at once are too much for the memory of {device}; "
-                f"take smaller tiles than {tile or 'the whole image'}"
-            ) from None
 
     return in_tiles(upscale, lr, tile=tile, overlap=overlap, window=net.window)

@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from tlw.imaging.image_files import SUFFIXES
-from tlw.imaging.pictures import Picture, read_picture, write_picture
+from tlw.imaging.image_files import image_files
+from tlw.imaging.pictures import Picture, read_picture, with_colour_under_alpha, write_picture
 from tlw.imaging.ranges import to_levels
-from tlw.imaging.tiles import OVERLAP, TILE, check_tiles, tile_of
+from tlw.imaging.tiles import MAX_PIXELS, OVERLAP, TILE, check_tiles, tile_of
 from tlw.networks.sr_net import SRNet, load_network, super_resolve
 from tlw.runtime.errors import at
+from tlw.runtime.memory import enough_memory
+from tlw.runtime.one_by_one import OneByOne
 from tlw.runtime.precision import full_float32
 
 log = logging.getLogger(__name__)
@@ -28,6 +30,7 @@ def upscale_images(
     device: torch.device | str = "cpu",
     tile: int = TILE,
     overlap: int = OVERLAP,
+    max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Writes each image, enlarged, as `output`/<its stem>.png, in the bit depth that it has.
 
@@ -38,23 +41,28 @@ def upscale_images(
         tile: side of the tiles of an image that has more pixels than one of them, see
             `tlw.imaging.tiles`.
 
+        max_pixels: of an image to read.
+
     Raises:
         ValueError: before any work for an image that is not there, for two that would be written
-            to one file, or to one of the images; later for an image that cannot be read, by name.
-            Those before it stay.
+            to one file, or to one of the images; at the end for images that cannot be read or
+            enlarged, each by name. All others are done.
     """
     targets = _targets(images, output)
     net, cell = load_network(weights)
     check_tiles(tile, overlap, net.window)
     net.to(device)
+    work = OneByOne("enlarged")
     for target, path in tqdm(targets.items(), f"x{cell.scale}", disable=None):
-        picture = read_picture(path)
-        height, width = picture.samples.shape[:2]
-        if tile_of(height, width, tile):
-            log.info("%s: %d x %d pixels, in tiles of %d", path, height, width, tile)
-        with at(str(path)):
-            upscaled = upscale(net, picture, cell.scale, tile=tile, overlap=overlap)
-        write_picture(target, upscaled)
+        with work.trying():
+            picture = read_picture(path, max_pixels=max_pixels)
+            height, width = picture.samples.shape[:2]
+            if tile_of(height, width, tile):
+                log.info("%s: %d x %d pixels, in tiles of %d", path, height, width, tile)
+            with at(str(path)):
+                upscaled = upscale(net, picture, cell.scale, tile=tile, overlap=overlap)
+            write_picture(target, upscaled)
+    work.end(f"the others are in {output}")
 
 
 def upscale(
@@ -63,20 +71,28 @@ def upscale(
     """A picture enlarged, of the same kind.
 
     Grey goes through the network as three equal channels, and is the mean of what comes. Alpha is
-    enlarged by bicubic interpolation, as in `torch.nn.functional.interpolate`.
+    enlarged by bicubic interpolation, as in `torch.nn.functional.interpolate`; where it is 0 the
+    network sees the nearest visible colour. Raises ValueError when the memory does not do.
     """
-    dtype = picture.samples.dtype
-    planes = picture.samples.transpose(2, 0, 1).astype(np.float32) / np.iinfo(dtype).max
-    lr = torch.from_numpy(planes)
-    lr, alpha = (lr[:-1], lr[-1:]) if picture.has_alpha else (lr, None)
-    with full_float32(deterministic=True):
-        sr = super_resolve(net, lr.expand(3, -1, -1), tile=tile, overlap=overlap)
-    if len(lr) == 1:
-        sr = sr.mean(0, keepdim=True)
-    if alpha is not None:
-        alpha = F.interpolate(alpha[None], scale_factor=scale, mode="bicubic")[0]
-        sr = torch.cat([sr, alpha])
-    return Picture(to_levels(sr, dtype), picture.profile)
+    height, width = picture.samples.shape[:2]
+    size = f"{height} x {width} pixels made {scale * height} x {scale * width}"
+    with enough_memory(size, "enlarge the image in parts"):
+        planes = _planes(with_colour_under_alpha(picture).samples)
+        lr, alpha = (planes[:-1], planes[-1:]) if picture.has_alpha else (planes, None)
+        with full_float32(deterministic=True):
+            sr = super_resolve(net, lr.expand(3, -1, -1), tile=tile, overlap=overlap)
+        if len(lr) == 1:
+            sr = sr.mean(0, keepdim=True)
+        if alpha is not None:
+            alpha = F.interpolate(alpha[None], scale_factor=scale, mode="bicubic")[0]
+            sr = torch.cat([sr, alpha])
+        return Picture(to_levels(sr, picture.samples.dtype), picture.colour)
+
+
+def _planes(samples: np.ndarray) -> torch.Tensor:
+    """float32 (C, H, W) in [0, 1] of levels (H, W, C)."""
+    levels = samples.transpose(2, 0, 1).astype(np.float32)
+    return torch.from_numpy(levels / np.iinfo(samples.dtype).max)
 
 
 def _targets(images: Iterable[Path], output: Path) -> dict[Path, Path]:
@@ -101,12 +117,4 @@ def _files(given: Path) -> list[Path]:
         return [given]
     if not given.is_dir():
         raise ValueError(f"{given}: expected an image or a folder of images, found neither")
-    files = [path for path in sorted(given.iterdir()) if _is_image(path)]
-    if not files:
-        raise ValueError(f"{given}: no images in this folder, of {', '.join(SUFFIXES)}")
-    return files
-
-
-def _is_image(path: Path) -> bool:
-    hidden = path.name.startswith(".")  # some systems leave such files beside each image
-    return path.is_file() and path.suffix.lower() in SUFFIXES and not hidden
+    return image_files(given)

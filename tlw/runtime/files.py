@@ -12,12 +12,14 @@ def written_aside(target: Path | str) -> Iterator[Path]:
     """A path beside `target` to write to; it becomes `target` when the block ends without an error.
 
     So `target` is always absent or whole. After an error the file aside is removed; after a
-    SIGKILL it stays as `.<name>.<random>.part`, which nothing reads. An OSError names `target`, or
-    the other file that the block could not read.
+    SIGKILL it stays as `.<name>.<random>.part`, which nothing reads (of a long name it has the
+    first 50 characters). An OSError names `target`, or the other file that the block could not
+    read.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    aside = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+    # Names may have 255 bytes, of which one character in UTF-8 takes up to 4.
+    aside = target.with_name(f".{target.name[:50]}.{uuid.uuid4().hex[:8]}.part")
     try:
         yield aside
         with aside.open("rb+") as file:

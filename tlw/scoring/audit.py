@@ -82,6 +82,7 @@ def audit_folders(
     scale: int,
     metrics: Sequence[MetricName] = ("psnr", "ssim"),
     suffix: str = "",
+    hr_suffix: str = "",
     device: torch.device | str = "cpu",
     judge_folder: Path | None = None,
 ) -> Values:
@@ -91,17 +92,17 @@ def audit_folders(
 
     Args:
         metrics: LPIPS takes far longer than the others.
-        suffix: what the names of sr have more than those of hr, before the dot.
+        suffix, hr_suffix: what names of sr, and of hr, have more than the image's, before the dot.
         judge_folder: of LPIPS' weights, see `tlw.judge.weights.judge_weights`.
 
     Raises:
         ValueError: for images without a counterpart, of sizes that do not fit, too small, or that
             cannot be read, each by name.
     """
-    pairs = counterparts(sr_folder, hr_folder, suffix)
+    pairs = counterparts(sr_folder, hr_folder, suffix, hr_suffix)
     sizes, grey, deep = [], False, False
-    for paths in tqdm(pairs, "sizes", disable=None):
-        pair = _read(*paths, scale)
+    for files in tqdm(pairs, "sizes", disable=None):
+        pair = _read(files.sr, files.hr, scale)
         sizes.append(tuple(pair.hr.shape[1:]))
         grey, deep = grey or pair.grey, deep or pair.deep
     places = {metric: _places(sizes, scale, metric, hr_folder) for metric in metrics}
@@ -109,8 +110,8 @@ def audit_folders(
     if "lpips" in metrics:
         judges = {net: Judge(net, weights=judge_folder).to(device) for net in NETS}
     found: dict[Reading, list] = defaultdict(list)
-    for paths in tqdm(pairs, f"{hr_folder.name} x{scale}", disable=None):
-        pair = _read(*paths, scale)
+    for files in tqdm(pairs, f"{hr_folder.name} x{scale}", disable=None):
+        pair = _read(files.sr, files.hr, scale)
         values: dict = {}
         if "psnr" in metrics:
             values |= parts.errors(pair, places["psnr"], deep=deep, grey=grey)

@@ -1,6 +1,7 @@
 """Scores of networks, or of bicubic upsampling, on benchmarks: one row for each image."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -20,6 +21,7 @@ from tlw.judge.lpips import Judge
 from tlw.networks.sr_net import load_network, super_resolve
 from tlw.runtime.errors import at
 from tlw.runtime.files import written_aside
+from tlw.runtime.memory import enough_memory
 from tlw.runtime.precision import full_float32
 from tlw.scoring.metrics import psnr_y, ssim_y
 
@@ -144,13 +146,22 @@ def _score_image(
     for row, upscale in upscales.items():  # all before hr's features ask for memory, too
         with at(f"{row}: {where}"):
             images[row] = upscale(lr).cpu()
-    with at(where):
+    with at(where), enough_for_metrics(hr, scorer):
         score = scorer.against(hr)
     scores = {}
     for row, sr in images.items():
-        with at(f"{row}: {where}"):
+        with at(f"{row}: {where}"), enough_for_metrics(hr, scorer):
             scores[row] = score(sr)
     return scores
+
+
+def enough_for_metrics(hr: Tensor, scorer: Scorer) -> AbstractContextManager[None]:
+    """Makes it a ValueError when the memory does not do for the metrics of an image (3, H, W)."""
+    height, width = hr.shape[1:]
+    return enough_memory(
+        f"the metrics of {height} x {width} pixels on {scorer.device}",
+        "score them on a device with more memory (--device), or fewer networks at once",
+    )
 
 
 def evaluate_cells(

@@ -105,25 +105,30 @@ ORIGINS = {
 
 
 def origins_of(
-    lr_folder: Path, hr_folder: Path, *, scale: int | None = None, suffix: str = ""
+    lr_folder: Path,
+    hr_folder: Path,
+    *,
+    scale: int | None = None,
+    suffix: str = "",
+    hr_suffix: str = "",
 ) -> Origins:
     """Every origin compared with the lr images of a folder, the likest first.
 
     Args:
         scale: found from the sizes by default; hr may be larger than the scale times lr, as it was
             before it was cropped to a multiple of the scale, 12 or 28.
-        suffix: what the names of lr have more than those of hr, before the dot.
+        suffix, hr_suffix: what names of lr, and of hr, have more than the image's, before the dot.
 
     Raises:
         ValueError: for images without a counterpart, whose sizes do not fit, or that cannot be
             read, each by name.
     """
-    pairs = counterparts(lr_folder, hr_folder, suffix)
+    pairs = counterparts(lr_folder, hr_folder, suffix, hr_suffix)
     samples = 0
     off, levels, largest, exact = (dict.fromkeys(ORIGINS, 0) for _ in range(4))
-    for lr_path, hr_path in tqdm(pairs, hr_folder.name, disable=None):
-        lr, hr = read_image(lr_path), read_image(hr_path)
-        with at(f"{lr_path} and {hr_path}"):
+    for files in tqdm(pairs, hr_folder.name, disable=None):
+        lr, hr = read_image(files.sr), read_image(files.hr)
+        with at(f"{files.sr} and {files.hr}"):
             scale = scale or _scale(lr, hr)
             hr = _cropped(lr, hr, scale)
         samples += lr.size
