@@ -1,5 +1,6 @@
 """Verbs about one network: it is trained, or comes from elsewhere, and enlarges images."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -74,17 +75,26 @@ def train(
 def import_(
     checkpoint: Annotated[str, typer.Argument(help="State dict: .pt, .pth or .safetensors.")],
     output: Output,
-    backbone: Annotated[str, typer.Option(help="vdsr, edsr, rcan or hat.")],
     scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help="vdsr, edsr, rcan or hat, as the TLW authors have them; any: another's, its "
+            "architecture told by its keys."
+        ),
+    ] = "any",
     name: Annotated[
-        str | None, typer.Option(help="In tables.", show_default="the backbone's with -authors")
+        str | None,
+        typer.Option(help="In tables.", show_default="the file's, or the backbone's with -authors"),
     ] = None,
     loss: Annotated[str, typer.Option(help="It was trained with, for tables.")] = "unknown",
 ) -> None:
-    """Makes a checkpoint of the TLW authors a weights file, for `evaluate`."""
+    """Makes a checkpoint of the TLW authors, or anybody's, a weights file, for `evaluate`."""
     from tlw.config.config import Checkpoint
 
-    content = {"name": name or f"{backbone}-authors", "backbone": backbone, "scale": scale}
+    plain = re.sub(r"[^A-Za-z0-9.]+", "-", Path(checkpoint).stem).strip("-.")
+    name = name or (plain if backbone == "any" else f"{backbone}-authors")
+    content = {"name": name, "backbone": backbone, "scale": scale}
     content |= {"loss": loss, "checkpoint": checkpoint}
     parsed = Checkpoint.parse(content, "import")  # before torch is imported
     from tlw.networks.imported import import_network

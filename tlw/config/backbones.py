@@ -12,6 +12,11 @@ BACKBONES: dict[str, str] = {
     "rcan": "tlw.backbones.rcan:RCAN",
     "hat": "tlw.backbones.hat:HAT",
 }
+# What other people's checkpoints are built as; no network to be trained here.
+FOREIGN: dict[str, str] = {
+    "edsr-shifted": "tlw.backbones.shifted_edsr:ShiftedEDSR",
+    "foreign": "tlw.backbones.foreign:Foreign",
+}
 
 
 def check(path_or_name: str, arguments: Mapping[str, Any]) -> None:
@@ -26,7 +31,7 @@ def check(path_or_name: str, arguments: Mapping[str, Any]) -> None:
 
 def import_path(path_or_name: str) -> str:
     """The import path of a known name, or the path itself."""
-    path = BACKBONES.get(path_or_name, path_or_name)
+    path = (BACKBONES | FOREIGN).get(path_or_name, path_or_name)
     if ":" not in path:
         raise ValueError(
             f"unknown backbone '{path_or_name}'{near(path_or_name, BACKBONES)}; known "
