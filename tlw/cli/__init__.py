@@ -39,6 +39,7 @@ _VERBS = {
     "compare": scores.compare,
     "upscale": networks.upscale,
     "cost": costs.cost,
+    "export": costs.export,
     "schema": configs.schema,
 }
 for _name, _verb in _VERBS.items():

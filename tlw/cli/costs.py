@@ -1,11 +1,11 @@
-"""The verb about what networks cost."""
+"""Verbs about networks as they are: what they cost, and as files for other runtimes."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from tlw.cli.options import CellsPerGpu, Device, Threads, claimed
+from tlw.cli.options import CellsPerGpu, Device, Output, Threads, claimed
 
 
 def cost(
@@ -28,3 +28,13 @@ def cost(
         options = {"size": (height, width), "rounds": rounds, "threads": threads}
         found = costs(weights, device=str(pick_device(device)), **options)
     print(cost_table(found))  # noqa: T201
+
+
+def export(
+    weights: Annotated[Path, typer.Argument(help="Weights file of a network.")],
+    output: Output,
+) -> None:
+    """Writes a network as ONNX with dynamic sizes, and checks it by onnxruntime."""
+    from tlw.networks.export import export_network
+
+    export_network(weights, output)

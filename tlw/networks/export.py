@@ -4,8 +4,9 @@ Sizes are dynamic: N lr images of any size, of at least the network's windows.
 """
 
 import logging
+from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from tlw.runtime.files import written_aside
 
 log = logging.getLogger(__name__)
 
+_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 _NEAR = 1e-4  # of a range of 1: sums of thousands of products in another order
 
 
@@ -37,23 +39,20 @@ def export_network(weights: Path, output: Path) -> None:
     with written_aside(output) as aside:
         program.save(aside)
         _check(aside, net)
-    log.info("%s: %s x%d, opset %d", output, cell.backbone_name, cell.scale, program.model.opset_imports[""])
+    log.info("%s: %s x%d for onnxruntime and others", output, cell.backbone_name, cell.scale)
 
 
-def _traced(net: SRNet):
-    """The program of a network, followed on an image that has to be padded to whole windows.
+def _traced(net: SRNet) -> Any:
+    """torch's `ONNXProgram`, followed on an image that has to be padded to whole windows.
 
     What the network does with an image of whole windows would be followed without the padding; so
     traced, an image of whole windows is padded by nothing.
     """
     dynamic = torch.export.Dim.DYNAMIC
-    side = net.window
-    lr = torch.rand(2, 3, 2 * side + (side > 1), 3 * side + (side > 1))
-    if side == 1:
-        lr = torch.rand(2, 3, 9, 11)
+    side = max(net.window, 4)
     return torch.onnx.export(
         net,
-        (lr,),
+        (torch.rand(2, 3, 2 * side + 1, 3 * side + 1),),
         dynamo=True,
         dynamic_shapes={"lr": {0: dynamic, 2: dynamic, 3: dynamic}},
         input_names=["lr"],
@@ -63,7 +62,8 @@ def _traced(net: SRNet):
 
 
 def _check(path: Path, net: SRNet) -> None:
-    onnxruntime = _import("onnxruntime")
+    import onnxruntime
+
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     side = max(net.window, 4)
     for size in ((1, side, 2 * side), (2, 2 * side + 1, side + 2), (1, 3 * side - 1, 2 * side)):
@@ -81,17 +81,9 @@ def _check(path: Path, net: SRNet) -> None:
 
 
 def _check_installed() -> None:
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        _import(name)
-
-
-def _import(name: str) -> ModuleType:
-    from importlib import import_module
-
-    try:
-        return import_module(name)
-    except ModuleNotFoundError:
+    missing = [name for name in _PACKAGES if find_spec(name) is None]
+    if missing:
         raise ValueError(
-            f"{name} is not installed, which the export takes; pip install onnx onnxscript "
-            "onnxruntime"
-        ) from None
+            f"{' and '.join(missing)}: not installed, and the export takes it; "
+            f"pip install {' '.join(_PACKAGES)}"
+        )
