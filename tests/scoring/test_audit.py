@@ -107,6 +107,17 @@ def test_grey_files_have_two_readings_of_y_and_colour_files_one(tmp_path):
     assert found[as_rgb] == values[as_rgb]
 
 
+def test_alpha_is_left_out_with_one_word_about_it(tmp_path, caplog):
+    image = photograph(size=(40, 40))
+    hr = folder_of(tmp_path / "hr", {"a.png": image})
+    (tmp_path / "sr").mkdir()
+    alpha = np.full((40, 40, 1), 7, np.uint8)
+    Image.fromarray(np.concatenate([image, alpha], axis=2)).save(tmp_path / "sr" / "a.png")
+    values = audit_folders(tmp_path / "sr", hr, scale=2)
+    assert values[usual("psnr", 2)] == math.inf
+    assert caplog.text.count("sr/a.png: its alpha is dropped") == 1
+
+
 # --- claims -----------------------------------------------------------------------------------
 
 

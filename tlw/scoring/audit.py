@@ -102,7 +102,7 @@ def audit_folders(
     pairs = counterparts(sr_folder, hr_folder, suffix, hr_suffix)
     sizes, grey, deep = [], False, False
     for files in tqdm(pairs, "sizes", disable=None):
-        pair = _read(files.sr, files.hr, scale)
+        pair = _read(files.sr, files.hr, scale, tell=True)
         sizes.append(tuple(pair.hr.shape[1:]))
         grey, deep = grey or pair.grey, deep or pair.deep
     places = {metric: _places(sizes, scale, metric, hr_folder) for metric in metrics}
@@ -200,9 +200,12 @@ def _decibels(peak: float, mean_square: float) -> float:
     return 10 * math.log10(peak**2 / mean_square) if peak > 0 else -math.inf
 
 
-def _read(sr_path: Path, hr_path: Path, scale: int) -> ImagePair:
-    """sr and hr, cropped to sr's size."""
+def _read(sr_path: Path, hr_path: Path, scale: int, *, tell: bool = False) -> ImagePair:
+    """sr and hr, cropped to sr's size; `tell` warns of alpha, which is left out."""
     sr, hr = read_picture(sr_path), read_picture(hr_path)
+    for path, picture in ((sr_path, sr), (hr_path, hr)):
+        if tell and picture.has_alpha:
+            log.warning("%s: its alpha is dropped, and the colours under it are taken", path)
     expected = {}
     for crop in (1, scale, *MULTIPLES):
         expected.setdefault(Area(crop, 0).size(*hr.samples.shape[:2]), crop)
