@@ -41,7 +41,7 @@ lint: $(VENV)/installed
 
 # The stamp is made last, so an interrupted installation is done again.
 $(VENV)/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "tlw needs Python 3.11 or newer, found " + sys.version)'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "tlw needs Python 3.11.4 or newer, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
 	    --constraint constraints.txt --editable '.[workflow,test]'

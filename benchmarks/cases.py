@@ -1,4 +1,4 @@
-"""What is measured: cells of the paper's size, their batches, and the precision that there are."""
+"""What is measured: cells of the paper's size, their batches, and the precisions of a device."""
 
 import argparse
 from pathlib import Path
@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from tlw.config.backbones import BACKBONES
-from tlw.config.config import Cell, Config, Recipe
-from tlw.config.settings import PRESETS
+from tlw.config.config import Cell, Config
+from tlw.config.settings import PRESETS, Precision
 from tlw.data.protocols import protocol
 from tlw.imaging.image_files import read_image
 from tlw.imaging.ranges import crop_to_multiple, to_tensor
+from tlw.runtime.precision import usable
 
 # Photographs that scikit-image ships; chelsea is the smallest, 300 x 451.
 PHOTOGRAPHS = ("astronaut", "coffee", "brick", "grass", "gravel", "chelsea")
@@ -39,10 +40,9 @@ def size_of(options: argparse.Namespace) -> int:
     return options.size or (96 if options.quick else 336)
 
 
-def precision() -> list[str]:
-    """The values that a recipe's `precision` can have, "float32" first."""
-    field = Recipe.model_fields.get("precision")
-    return ["float32"] if field is None else sorted(get_args(field.annotation))
+def precisions(device: torch.device) -> list[str]:
+    """The precisions that a device computes in, "float32" first."""
+    return [name for name in get_args(Precision) if usable(name, device) == name]
 
 
 def cell(
@@ -53,8 +53,7 @@ def cell(
     recipe = {"sampling": "whole", "epochs": 1}
     if size is not None:
         recipe = {"sampling": "crops", "size": size, "steps_per_epoch": 1000, "epochs": 1}
-    if "precision" in Recipe.model_fields:
-        recipe["precision"] = precision
+    recipe["precision"] = precision
     grid = {"title": "Benchmark", "train": ["photographs"], "recipe": "one", "preset": preset}
     config = {
         "results": "results/benchmarks",

@@ -6,37 +6,35 @@ import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.nn.functional import conv2d
 
 from tlw.runtime.devices import pick_device
-from tlw.runtime.precision import full_float32
+from tlw.runtime.precision import full_float32, has_bf16_units
 from tlw.runtime.provenance import commit, device_name
 
 Times = dict[str, list[float]]
+UNCOUNTED = 2  # a step that is replayed is recorded in its second call
 Comparison = tuple[str, str]  # a contender, and the one that it is compared with
-FORMATS = {"float32": torch.float32, "bf16": torch.bfloat16}
 
 
 def interleave(contenders: Mapping[str, Callable[[], object]], *, rounds: int) -> Times:
-    """Seconds of each contender in each round, after a first round that does not count.
+    """Seconds of each contender in each round, after two rounds that do not count.
 
     All take turns in this process, and each round begins with another one: what slows the machine
-    for a while slows all of them.
+    for a while slows all of them. Float32 is float32 throughout, not TF32.
     """
     names = list(contenders)
     times: Times = {name: [] for name in names}
-    for turn in range(rounds + 1):
-        first = turn % len(names)
-        for name in names[first:] + names[:first]:
-            seconds = seconds_of(contenders[name])
-            if turn > 0:
-                times[name].append(seconds)
+    with full_float32():
+        for turn in range(UNCOUNTED + rounds):
+            first = turn % len(names)
+            for name in names[first:] + names[:first]:
+                seconds = seconds_of(contenders[name])
+                if turn >= UNCOUNTED:
+                    times[name].append(seconds)
     return times
 
 
@@ -53,23 +51,6 @@ def synchronize() -> None:
     """Waits for the GPU, where one is used."""
     if torch.cuda.is_initialized():
         torch.cuda.synchronize()
-
-
-def convolutions(device: torch.device, *, quick: bool) -> dict[str, Callable[[], object]]:
-    """One such as the judge's, 77 Gflop, in each of `FORMATS`: what this machine's units give."""
-    pixels = 64 if quick else 256
-    found = {}
-    for name, dtype in FORMATS.items():
-        maps = torch.randn(1, 256, pixels, pixels, device=device, dtype=dtype)
-        kernel = torch.randn(256, 256, 3, 3, device=device, dtype=dtype)
-        maps, kernel = (t.contiguous(memory_format=torch.channels_last) for t in (maps, kernel))
-        found[f"convolution, {name}"] = partial(_convolve, maps, kernel)
-    return found
-
-
-def _convolve(maps: Tensor, kernel: Tensor) -> Tensor:
-    with full_float32():
-        return conv2d(maps, kernel, padding=1)
 
 
 def ratio(times: Times, name: str, baseline: str) -> float:
@@ -156,10 +137,9 @@ def machine(device: torch.device) -> str:
 
 
 def instruction_sets() -> list[str]:
-    """What torch's kernels may use: its own name of the CPU's level, and the bf16 units."""
-    asked = {"AVX512_BF16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
-    found = [name for name, test in asked.items() if getattr(torch.cpu, test, bool)()]
-    return [torch.backends.cpu.get_cpu_capability(), *found]
+    """What torch's kernels may use: its own name of the CPU's level, and bf16 units."""
+    units = ["units for bfloat16"] if has_bf16_units("cpu") else []
+    return [torch.backends.cpu.get_cpu_capability(), *units]
 
 
 def cores() -> int:

@@ -1,4 +1,4 @@
-"""Peak memory: of a training step, against the plain reading of Algorithm 1, and of scoring.
+"""Peak memory: of a training step, against a reference implementation, and of scoring.
 
 Scored is an image as large as the benchmarks' largest, in tiles as `tlw evaluate` cuts it (which
 leaves it whole) and in small ones. Each contender has a process of its own, whose largest resident
@@ -13,31 +13,28 @@ import subprocess
 import sys
 
 import torch
-from cases import add_losses, add_options, batch, cell, on, precision, size_of
+from cases import add_losses, add_options, batch, cell, on, precisions, size_of
 from common import parser, print_table, start
-from plain import PlainTraining
+from reference import ReferenceTraining
 
 from tlw.data.protocols import protocol
 from tlw.imaging.tiles import TILE
 from tlw.networks.sr_net import build_network, super_resolve
 from tlw.runtime.devices import pick_device
-from tlw.runtime.heap import put_large_blocks_apart
 from tlw.scoring.evaluate import Scorer
 from tlw.training.trainer import Run
 
-PLAIN = "plain reading"
+REFERENCE = "reference implementation"
 LARGEST = 1024  # side of Urban100's largest image; Manga109's have fewer pixels
 SMALL_TILE = 128
 
 
 def train(asked: dict, device: torch.device) -> None:
     """Takes two steps, the second with all of Adam's state there."""
-    plain = asked["contender"] == PLAIN
-    if asked["contender"] == "bf16-mixed":  # as `tlw train` does
-        put_large_blocks_apart()
+    reference = asked["contender"] == REFERENCE
     ours = cell(asked["backbone"], asked["scale"], asked["loss"], preset=asked["preset"],
-                precision="float32" if plain else asked["contender"])  # fmt: skip
-    training = (PlainTraining if plain else Run)(ours, device, asked["judge_folder"])
+                precision="float32" if reference else asked["contender"])  # fmt: skip
+    training = (ReferenceTraining if reference else Run)(ours, device, asked["judge_folder"])
     lr, hr = on(device, *batch(asked["size"], asked["scale"]))
     for _ in range(2):
         training.step(lr, hr)
@@ -82,14 +79,14 @@ def report_training(options: argparse.Namespace) -> None:
             for loss in options.losses:
                 case = {"backbone": backbone, "scale": scale, "loss": loss, "size": size}
                 peaks = {name: in_a_process(options, contender=name, **case)
-                         for name in (*precision(), PLAIN)}  # fmt: skip
+                         for name in (*precisions(options.device), REFERENCE)}  # fmt: skip
                 rows += [
                     [f"{backbone} x{scale}", f"{loss}, {name}", f"{each:.0f}",
-                     f"{each / peaks[PLAIN]:.2f}"]
+                     f"{each / peaks[REFERENCE]:.2f}"]
                     for name, each in peaks.items()
                 ]  # fmt: skip
     print(f"Peak memory of a step, {size} hr pixels, batch 1\n")
-    print_table(["network", "step", "MB", "of the plain reading's"], rows)
+    print_table(["network", "step", "MB", "of the reference implementation's"], rows)
 
 
 def report_scoring(options: argparse.Namespace) -> None:

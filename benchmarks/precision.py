@@ -1,4 +1,4 @@
-"""How far other precision are from `exact`: the weight criterion, the losses, their gradients.
+"""How far `bf16-mixed` is from `float32`: the weight criterion, the losses, their gradients.
 
 Two `TLWLoss` modules with the same weights draw the same noise for the same sr and hr; nothing is
 updated in between. On crops of photographs or of given pairs, over k from 0.3 to 0.9, early (start
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cases import PHOTOGRAPHS, add_options, batch, cell, on, precision, size_of
+from cases import PHOTOGRAPHS, add_options, batch, cell, on, precisions, size_of
 from common import parser, print_table, start
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ from tlw.training.trainer import Run
 
 BOUNDS = {"median": 0.01, "95 %": 0.03}  # of the weight criterion's relative deviation
 CRITERION = "weight criterion"
-AUTOCAST = "exact under bf16 autocast"
+AUTOCAST = "float32 under bf16 autocast"
 KS = (0.3, 0.45, 0.6, 0.75, 0.9)
 QUIET = 1e-30  # a learning rate at which Adam moves nothing
 
@@ -115,9 +115,11 @@ def main() -> int:
     found.add_argument("--autocast", action="store_true",
                        help=f"looks at {AUTOCAST}, too: what careless bf16 would cost")  # fmt: skip
     options = start(found)
-    kinds = [kind for kind in precision() if kind != "float32"] + [AUTOCAST] * options.autocast
+    kinds = [kind for kind in precisions(options.device) if kind != "float32"] + [
+        AUTOCAST
+    ] * options.autocast
     if not kinds:
-        print("There are no precision besides exact; --autocast shows what bf16 would do.")
+        print("This device has no units for bfloat16; --autocast shows what bf16 would do.")
         return 0
     within = True
     for backbone in options.backbones:
@@ -143,7 +145,7 @@ def compare(options: argparse.Namespace, backbone: str, scale: int, kind: str) -
                     each = deviations(exact, other, sr, hr, k, 1000 * number + seed, autocast)
                     for figure, value in each.items():
                         collected[state, figure].append(value)
-    print(f"{kind} against exact: relative deviation, {backbone} x{scale}, "
+    print(f"{kind} against float32: relative deviation, {backbone} x{scale}, "
           f"{size_of(options)} hr pixels, preset {options.preset}\n")  # fmt: skip
     rows = [
         [state, figure, f"{np.median(values):.2e}", f"{np.quantile(values, 0.95):.2e}",

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import torch
 from cases import PHOTOGRAPHS, batch
 from common import RATIO_HEADER, interleave, parser, print_table, ratio_rows, start
-from plain import PlainLPIPS
+from reference import ReferenceLPIPS
 from torch import Tensor
 
 from tlw.data.protocols import protocol
@@ -31,7 +31,7 @@ def ours(cells: list[list[Tensor]], references: list[Tensor], scorer: Scorer) ->
 
 
 @torch.no_grad()
-def plainly(cells: list[list[Tensor]], references: list[Tensor], lpips: PlainLPIPS) -> Scores:
+def plainly(cells: list[list[Tensor]], references: list[Tensor], lpips: ReferenceLPIPS) -> Scores:
     """The same in float32 and NCHW, two passes through VGG for every image of every cell."""
     scores = []
     device = lpips.shift.device
@@ -63,7 +63,7 @@ def main() -> None:
     cells, references = made_up(several, count, size)
 
     scorer = Scorer(protocol("paper"), 2, device=options.device, judge_folder=options.judge_folder)
-    lpips = PlainLPIPS(options.judge_folder, calibrated=True, bgr=True).to(options.device)
+    lpips = ReferenceLPIPS(options.judge_folder, calibrated=True, bgr=True).to(options.device)
     check(ours(cells, references, scorer), plainly(cells, references, lpips))
     contenders: dict[str, Callable[[], Scores]] = {}
     for name, some in (("one cell", cells[:1]), (f"{several} cells", cells)):

@@ -1,26 +1,18 @@
 """The benchmarks: their baselines compute what the package computes, and every script runs."""
 
-import os
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import yaml
-from basicsr_like import network
 from common import interleave, quartiles, ratio
-from flops import flops
-from hat_like import PublishedHAT
-from plain import PlainTraining
 from precision import CRITERION, deviations, keeps_bounds, looked_at
+from reference import PlainJudge, ReferenceTraining
 from torch import nn
 from toys import environment, toy_cell
 
-from tlw.backbones import build, count_parameters
-from tlw.backbones.hat import HAT
 from tlw.judge.lpips import Judge
 from tlw.losses.tlw import TLWLoss
 from tlw.training.trainer import Run
@@ -34,10 +26,10 @@ def images(size: int = 32) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.rand(1, 3, size // 2, size // 2), torch.rand(1, 3, size, size)
 
 
-def twins(loss: str, preset: str, *, prints_lpips: bool = False) -> tuple[Run, PlainTraining]:
-    """A run of a small cell, and the plain reading of it with the same weights."""
+def matched(loss: str, preset: str, *, prints_lpips: bool = False) -> tuple[Run, ReferenceTraining]:
+    """A run of a small cell, and the reference of it with the same weights."""
     cell = toy_cell(loss, preset=preset)
-    run, plain = Run(cell, CPU), PlainTraining(cell, CPU, prints_lpips=prints_lpips)
+    run, plain = Run(cell, CPU), ReferenceTraining(cell, CPU, prints_lpips=prints_lpips)
     plain.net.load_state_dict(run.plain_net.state_dict())
     if plain.weighted:
         plain.weight_net.load_state_dict(run.loss.weight_net.state_dict())
@@ -47,8 +39,8 @@ def twins(loss: str, preset: str, *, prints_lpips: bool = False) -> tuple[Run, P
 @pytest.mark.parametrize(
     ("loss", "preset"), [("l1", "paper"), ("l1-tlw", "paper"), ("mse-tlw", "authors-code")]
 )
-def test_the_plain_reading_computes_the_package_s_losses_step_after_step(loss, preset):
-    run, plain = twins(loss, preset)
+def test_the_reference_computes_the_package_s_losses_step_after_step(loss, preset):
+    run, plain = matched(loss, preset)
     lr, hr = images()
     for step in range(2):  # the second one also shows that both networks were updated alike
         torch.manual_seed(step)
@@ -60,8 +52,8 @@ def test_the_plain_reading_computes_the_package_s_losses_step_after_step(loss, p
 
 
 @pytest.mark.parametrize("loss", ["l1-tlw", "mse-tlw"])
-def test_the_plain_reading_has_the_package_s_gradients_to_the_precision_of_float64(loss):
-    run, plain = twins(loss, "paper")
+def test_the_reference_has_the_package_s_gradients_to_the_precision_of_float64(loss):
+    run, plain = matched(loss, "paper")
     for module in (run.plain_net, run.loss, plain.net, plain.judge, plain.weight_net):
         module.double()
     lr, hr = (x.double() for x in images())
@@ -89,17 +81,17 @@ def is_normalised_away(name: str) -> bool:
 
 
 def test_a_plain_step_sends_eighteen_images_through_the_judge_where_ours_sends_nine():
-    run, plain = twins("l1-tlw", "paper", prints_lpips=True)
+    run, plain = matched("l1-tlw", "paper", prints_lpips=True)
     seen = {"ours": 0, "plain": 0}
 
     def counted(name, call):
-        def count(x):
+        def count(x, *rest):
             seen[name] += len(x)
-            return call(x)
+            return call(x, *rest)
 
         return count
 
-    run.loss.judge.features = counted("ours", run.loss.judge.features)
+    run.loss.judge._features = counted("ours", run.loss.judge._features)
     plain.judge.taps = counted("plain", plain.judge.taps)
     plain.lpips.taps = counted("plain", plain.lpips.taps)
     for contender in (run, plain):
@@ -107,54 +99,31 @@ def test_a_plain_step_sends_eighteen_images_through_the_judge_where_ours_sends_n
     assert seen == {"ours": 9, "plain": 18}
 
 
-@pytest.mark.parametrize(("name", "scale"), [("edsr", 2), ("edsr", 4), ("rcan", 2), ("hat", 4)])
-def test_networks_built_as_basicsr_does_have_as_many_parameters_as_ours(name, scale):
-    with torch.device("meta"):
-        assert count_parameters(network(name, scale)) == count_parameters(build(name, scale=scale))
-
-
-@pytest.mark.parametrize("overlap_ratio", [0, 0.5])
-def test_hat_as_published_computes_what_ours_does_and_the_same_gradients(overlap_ratio):
-    torch.manual_seed(0)
-    size = {
-        "embed": 12,
-        "depths": (2, 2),
-        "heads": (3, 3),
-        "window": 4,
-        "squeeze": 4,
-        "features": 8,
-    }
-    ours = HAT(scale=2, overlap_ratio=overlap_ratio, **size).double()
-    published = PublishedHAT(scale=2, overlap_ratio=overlap_ratio, **size).double()
-    published.load_state_dict(ours.state_dict())
-    lr = torch.rand(2, 3, 10, 13, dtype=torch.float64)  # no multiples of the window
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_the_plain_judge_gives_the_package_s_distances_and_gradients(calibrated):
+    _, hr = images()
+    both = torch.rand(2, 3, 32, 32)
     found = []
-    for net in (ours, published):
-        torch.manual_seed(1)  # the same branches are dropped
-        sr = net(lr)
-        sr.square().mean().backward()
-        found.append([sr, *(parameter.grad for parameter in net.parameters())])
-    for one, other in zip(*found, strict=True):
-        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
-
-
-def test_a_pass_of_the_judge_has_the_operations_that_vgg16_s_table_gives():
-    blocks = [[3, 64, 64], [64, 128, 128], [128, *[256] * 3], [256, *[512] * 3], [512, *[512] * 3]]
-    sides = [16 // 2**number for number in range(5)]
-    expected = sum(
-        2 * 9 * inward * outward * side**2
-        for channels, side in zip(blocks, sides, strict=True)
-        for inward, outward in pairwise(channels)
-    )
-    judge = Judge("vgg")
-    assert flops(lambda: judge.features(torch.rand(1, 3, 16, 16))) == expected
+    judges = Judge("vgg", calibrated=calibrated), PlainJudge(None, calibrated=calibrated, bgr=False)
+    for judge in judges:
+        x = both.clone().requires_grad_()
+        distance = judge.against(hr)(x)
+        distance.sum().backward()
+        found.append((distance.detach(), x.grad / x.grad.abs().max()))
+    torch.testing.assert_close(found[0], found[1], rtol=1e-5, atol=1e-5)
 
 
 def test_contenders_take_turns_and_each_is_first_in_its_round():
     order = []
     times = interleave({name: lambda name=name: order.append(name) for name in "abc"}, rounds=2)
-    assert "".join(order) == "abc" + "bca" + "cab"  # the first round does not count
+    assert "".join(order) == "abc" + "bca" + "cab" + "abc"  # the first two do not count
     assert {name: len(seconds) for name, seconds in times.items()} == {"a": 2, "b": 2, "c": 2}
+
+
+def test_contenders_compute_in_full_float32():
+    seen = []
+    interleave({"a": lambda: seen.append(torch.backends.cudnn.conv.fp32_precision)}, rounds=1)
+    assert set(seen) == {"ieee"}
 
 
 def test_a_ratio_is_one_of_medians_with_the_quartiles_of_the_rounds():
@@ -168,7 +137,7 @@ def small_loss(**changes) -> TLWLoss:
     return TLWLoss("l1", features=4, samples=1, learning_rate=1e-30, **changes)
 
 
-def test_numerics_that_are_exact_deviate_by_nothing_and_those_of_bf16_by_a_little():
+def test_the_same_precision_deviates_by_nothing_and_bf16_by_a_little():
     lr, hr = images(48)
     sr = torch.nn.functional.interpolate(lr, scale_factor=2)
     exact, other = small_loss(), small_loss()
@@ -196,26 +165,18 @@ def run_script(name: str, *words: str) -> subprocess.CompletedProcess:
 
 SMALLEST = ("--backbone", "edsr", "--scale", "2", "--size", "32", "--rounds", "1")
 CALLS = {
-    "step": (*SMALLEST, "--preset", "authors-code"),
-    "shares": SMALLEST,
-    "flops": (*SMALLEST, "--loss", "l1"),
+    "step": ("--backbone", "edsr", "--scale", "2", "--sizes", "32", "--rounds", "1"),
     "memory": (*SMALLEST, "--loss", "l1"),
     "precision": (*SMALLEST, "--steps", "1", "--autocast"),
-    "pairs": ("--scale", "2", "--rounds", "1"),
     "scoring": ("--size", "32", "--rounds", "1"),
-    "startup": ("--cells", "3", "--rounds", "1"),
-    "checkpoints": ("--backbone", "edsr", "--scale", "2", "--rounds", "1"),
+    "lesser_cpu": ("--rounds", "1"),
 }
 EXPECTED = {
-    "step": ("l1-tlw, plain reading", "l1, as in BasicSR"),
-    "shares": ("weighting network, backward", "judge, backward"),
-    "flops": ("judge, one image", "of the bf16 peak"),
-    "memory": ("of the plain reading's",),
+    "step": ("ours, plain judge", "the loss differs from the reference's by"),
+    "memory": ("of the reference",),
     "precision": ("theta loss's gradient", "the bound of 0.03"),
-    "pairs": ("building on 1 core", "reading pairs"),
     "scoring": ("2 cells, plain", "images a second"),
-    "startup": ("snakemake -n all, 3 cells", "tlw --help"),
-    "checkpoints": ("A checkpoint every 300 s", "edsr x2"),
+    "lesser_cpu": ("a step with AVX2 alone", "Intel AVX2 (limited)"),
 }
 
 
@@ -223,44 +184,17 @@ EXPECTED = {
 @pytest.mark.parametrize("name", CALLS)
 def test_a_script_says_what_it_ran_on_and_prints_its_ratios(name):
     done = run_script(name, *CALLS[name])
-    assert done.returncode == 0 or (name == "precision" and "BEYOND" in done.stdout), done.stderr
+    # Ratios, and bf16 by autocast, may well break their bounds here: tested is that they say so.
+    told = {"precision": "BEYOND", "step": "times as fast as with"}.get(name, "?")
+    assert done.returncode == (1 if told in done.stdout else 0), done.stderr
     assert "instruction sets" in done.stdout and "1 threads" in done.stdout
     for words in EXPECTED[name]:
         assert words in done.stdout
     assert done.stderr == ""
 
 
-@pytest.mark.slow
-def test_the_shares_of_a_step_are_all_of_it_and_the_judge_has_some_where_there_is_one():
-    done = run_script("shares", *SMALLEST)
-    rows = [[cell.strip() for cell in line.split("|")[1:-1]]
-            for line in done.stdout.splitlines() if line.startswith("|")]  # fmt: skip
-    header, table = rows[0], {row[0]: [float(x[:-1]) for x in row[1:]] for row in rows[2:]}
-    assert np.allclose(np.sum(list(table.values()), axis=0), 100, atol=0.5)
-    weighted = [name.startswith("l1-tlw") for name in header[1:]]
-    for part in ("judge, forward", "judge, backward", "weighting network, backward"):
-        assert [share > 0 for share in table[part]] == weighted
-
-
-@pytest.mark.slow
-def test_the_toy_grid_s_cells_are_compared_in_both_numerics(tmp_path):
-    config = yaml.safe_load((SCRIPTS.parent / "config" / "toy.yaml").read_text())
-    config["grids"] = {"table1": config["grids"]["table1"] | {"backbones": ["vdsr"], "scales": [2],
-                                                              "losses": ["l1"]}}  # fmt: skip
-    config["recipes"]["toy"] |= {"epochs": 1, "steps_per_epoch": 2}
-    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(config))
-    words = ("--config", tmp_path / "tiny.yaml", "--folder", tmp_path / "runs")
-    done = subprocess.run(
-        [sys.executable, SCRIPTS / "toy_precision.py", *words],
-        env=environment(PATH=f"{Path(sys.executable).parent}:{os.environ['PATH']}"),
-        text=True, capture_output=True,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "| vdsr x2 l1 |" in done.stdout and "within the bound of 0.02 dB" in done.stdout
-
-
 def test_every_script_is_run_here_and_described():
     scripts = {path.stem for path in SCRIPTS.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == {*CALLS, "toy_precision"}
+    assert scripts == {*CALLS}
     page = (SCRIPTS / "README.md").read_text()
     assert all(f"`{path.name}`" in page for path in SCRIPTS.glob("*.py"))

@@ -234,8 +234,12 @@ MISTAKES = [
     ("losses/mine", {"base": "l1"}, "a loss of your own needs a kind (pixel, tlw, udl"),
     ("protocol", "papers", "config: protocol: expected 'paper' or 'standard', found 'papers'"),
     ("recipes/crops/sampling", "crop", "found 'crop'; did you mean 'crops'?"),
-    ("backbones/mine", {"path": "vdrs"}, "backbones.mine: unknown backbone 'vdrs' (did you mean"),
-    ("backbones/edsr/arguments/blokcs", 1, "no argument 'blokcs' (did you mean 'blocks'?)"),
+    ("backbones/mine", {"path": "vdrs"}, "backbones.mine: unknown backbone 'vdrs'; known are"),
+    (
+        "backbones/edsr/arguments/blokcs",
+        1,
+        "no argument 'blokcs'; it accepts: features, blocks; did you mean",
+    ),
     ("backbones/edsr/arguments/scale", 2, "'scale' is not among its arguments"),
     # values
     ("grids/table/scales", [5], "config: grids.table.scales.0: expected 2, 3 or 4, found 5"),

@@ -8,17 +8,22 @@ import socket
 import subprocess
 import sys
 import time
-import zipfile
 from pathlib import Path
 
 import pytest
 from loopback import Page, Server, serving
 
 from tlw.data import download as module
-from tlw.data.download import DownloadError, check_file, download, pip_download, sha256_of
+from tlw.data import http
+from tlw.data.download import DownloadError, check_file, download, sha256_of
 
 CONTENT = random.Random(1).randbytes(1_000_003)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(module, "PAUSES", (0.0, 0.0))
 
 
 @pytest.fixture
@@ -100,7 +105,7 @@ def test_a_bad_mirror_is_passed_over(server, tmp_path, bad):
 def test_when_all_mirrors_fail_the_error_has_each_with_its_own_reason(
     server, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(module, "SILENCE_SECONDS", 0.3)
+    monkeypatch.setattr(http, "SILENCE_SECONDS", 0.3)
     server.pages |= {
         "/forbidden": Page(status=403),
         "/other": Page(CONTENT[::-1]),
@@ -128,7 +133,7 @@ def test_when_all_mirrors_fail_the_error_has_each_with_its_own_reason(
 
 
 def test_a_host_that_does_not_answer_is_left_after_the_connect_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(http, "CONNECT_SECONDS", 0.5)
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
@@ -202,39 +207,3 @@ def test_two_processes_that_want_one_file_get_it_once(server, tmp_path):
     assert (tmp_path / "file").read_bytes() == CONTENT
     assert server.seen == [("/file", None)]
     assert os.listdir(tmp_path) == ["file"]
-
-
-@pytest.fixture
-def wheel(tmp_path, monkeypatch) -> Path:
-    """The only package that pip can find."""
-    folder = tmp_path / "index"
-    folder.mkdir()
-    wheel = folder / "tlw_pebble-1.0-py3-none-any.whl"
-    info = "tlw_pebble-1.0.dist-info"
-    with zipfile.ZipFile(wheel, "w") as file:
-        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tlw-pebble\nVersion: 1.0\n")
-        file.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        file.writestr(f"{info}/RECORD", "")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
-    return wheel
-
-
-def test_pip_gets_a_pinned_file(wheel, tmp_path):
-    file = pip_download("tlw-pebble==1.0", sha256_of(wheel), tmp_path / "out")
-    assert file.read_bytes() == wheel.read_bytes()
-    assert list((tmp_path / "out").iterdir()) == [file]
-
-
-def test_pip_refuses_another_hash_and_its_words_are_passed_on(wheel, tmp_path):
-    with pytest.raises(DownloadError, match="DO NOT MATCH THE HASHES") as error:
-        pip_download("tlw-pebble==1.0", SHA256, tmp_path / "out")
-    assert sha256_of(wheel) in str(error.value)
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_a_package_that_pip_cannot_find_is_named(wheel, tmp_path):
-    with pytest.raises(DownloadError, match=r"tlw-boulder==2\.0"):
-        pip_download("tlw-boulder==2.0", SHA256, tmp_path / "out")

@@ -105,6 +105,14 @@ def test_the_manifests_are_those_of_the_recorded_sets(sets, shared):
         ({"sources": []}, "sources"),
         ({"sources": [{"kind": "torrent"}]}, "torrent"),
         ({"sources": [{"kind": "files", "urls": ["http://x/{file}"]}]}, "{name} and {stem}"),
+        ({"sources": [{"kind": "files", "urls": ["x{name:>999999999}"]}]}, "{name} and {stem}"),
+        ({"sources": [{"kind": "files", "urls": ["x{name!r}"]}]}, "{name} and {stem}"),
+        ({"sources": [{"kind": "files", "urls": ["x{name.__class__}"]}]}, "{name} and {stem}"),
+        ({"sources": [{"kind": "package", "package": "os", "folder": "x"}]}, "expected 'skimage'"),
+        (
+            {"sources": [{"kind": "package", "package": "skimage", "folder": "../x"}]},
+            "folder",
+        ),
         (
             {"sources": [{"kind": "archive", "urls": ["x"], "sha256": "12", "members": "*"}]},
             "sha256",
@@ -145,10 +153,23 @@ def test_the_toy_sets_share_no_photograph(sets):
     assert not train & test
 
 
-def test_a_package_that_is_not_there_is_named(tmp_path):
-    source = {"kind": "package", "package": "tlw_absent", "folder": "data"}
-    with pytest.raises(DownloadError, match="tlw_absent is not installed"):
-        fetch(_tiny(tmp_path, _pictures(2), source), tmp_path / "out")
+def test_no_package_is_imported_and_skimage_found_without_running_it(tmp_path):
+    """Packages on the path that would write a file."""
+    for name in ("skimage", "tlw_evil"):
+        package = tmp_path / "path" / name
+        (package / "data").mkdir(parents=True)
+        (package / "__init__.py").write_text(f"open({str(tmp_path / 'written')!r}, 'w')\n")
+    files = _pictures(2)
+    _by_hand(tmp_path / "path" / "skimage" / "data" / "own", files)
+    source = {"kind": "package", "package": "skimage", "folder": "data/own"}
+    registry = _registry(tmp_path, files, sources=[source])
+    path = os.pathsep.join([str(tmp_path / "path"), os.environ.get("PYTHONPATH", "")])
+    for package, code in (("skimage", 0), ("tlw_evil", 1)):
+        registry.write_text(registry.read_text().replace("package: skimage", f"package: {package}"))
+        process = _fetching(registry, tmp_path / "out", PYTHONPATH=path)
+        assert process.wait() == code
+    assert len(images_of(tmp_path / "out" / "Tiny")) == 2
+    assert not (tmp_path / "written").exists()
 
 
 # --- from a folder of the user ----------------------------------------------------------------
@@ -195,8 +216,83 @@ def test_missing_images_are_named(sets, as_png, tmp_path):
     (as_png / "head.png").unlink()
     with pytest.raises(ValueError, match=r"head\.bmp is missing"):
         fetch(sets["Set5"], tmp_path / "out", source=as_png)
-    with pytest.raises(ValueError, match="nowhere is no folder"):
+    with pytest.raises(ValueError, match="nowhere: expected a folder of images"):
         fetch(sets["Set5"], tmp_path / "out", source=tmp_path / "nowhere")
+
+
+def test_urban100_is_known_by_its_pixels_as_its_public_source_names_it(sets, tmp_path):
+    """`img_001_SRF_4_HR.png`, and beside it the lr images of that source."""
+    files = _pictures(4)
+    source = _by_hand(tmp_path / "mine", {})
+    for number, content in enumerate(files.values(), 1):
+        (source / f"img_{number:03}_SRF_4_HR.png").write_bytes(content)
+        (source / f"img_{number:03}_SRF_4_LR.png").write_bytes(_halved(content))
+    named = {f"img_{number:03}.png": content for number, content in enumerate(files.values(), 1)}
+    tiny = _tiny(tmp_path, named, MANUAL)
+    images = fetch(tiny, tmp_path / "out", source=source)
+    assert {path.name: path.read_bytes() for path in images} == named
+
+
+def _halved(content: bytes) -> bytes:
+    file = io.BytesIO()
+    Image.open(io.BytesIO(content)).reduce(2).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_images_of_other_names_put_into_place_get_those_of_the_set(tmp_path):
+    files = _pictures(3)
+    tiny = _tiny(tmp_path, files, MANUAL)
+    home = _by_hand(tmp_path / "out" / "Tiny", {f"x{name}": c for name, c in files.items()})
+    images = fetch(tiny, tmp_path / "out")
+    assert {path.name: path.read_bytes() for path in images} == files
+    shutil.rmtree(home)
+    _by_hand(home, {"00.png": files["01.png"], "x.png": files["00.png"], "02.png": files["02.png"]})
+    with pytest.raises(ValueError, match=r"is 0\d\.png of this set, but there is one"):
+        fetch(tiny, tmp_path / "out")
+
+
+HIDDEN = {"._00.png": b"x", ".DS_Store": b"x", "Thumbs.db": b"x", "desktop.ini": b"x"}
+
+
+def test_what_systems_put_into_folders_is_no_image_and_no_content(tmp_path):
+    files = _pictures(3)
+    mine = _by_hand(tmp_path / "mine", files | HIDDEN)
+    (mine / "folder.png").mkdir()
+    for manifest in ("Tiny.tsv", None):
+        tiny = _tiny(tmp_path, files, MANUAL, manifest=manifest)
+        out = tmp_path / f"out of {manifest}"
+        _by_hand(out / "Tiny", HIDDEN)
+        assert [path.name for path in fetch(tiny, out, source=mine)] == list(files)
+        assert set(os.listdir(out / "Tiny")) == {*files, *HIDDEN, "manifest.tsv"}
+
+
+@pytest.mark.parametrize("where", ["source", "home", "folder"])
+def test_a_file_in_the_place_of_a_folder_is_told(tmp_path, where):
+    files, file = _pictures(2), tmp_path / "file"
+    file.write_bytes(b"")
+    tiny = _tiny(tmp_path, files, MANUAL)
+    if where == "source":
+        with pytest.raises(ValueError, match=rf"{file}: expected a folder .* found a file"):
+            fetch(tiny, tmp_path / "out", source=file)
+    if where == "home":
+        (tmp_path / "out").mkdir()
+        file.rename(tmp_path / "out" / "Tiny")
+        with pytest.raises(ValueError, match="expected a folder of images, found a file"):
+            fetch(tiny, tmp_path / "out")
+        with pytest.raises(ValueError, match="expected a folder of images, found a file"):
+            images_of(tmp_path / "out" / "Tiny")
+    if where == "folder":
+        with pytest.raises(OSError, match=str(file)):
+            fetch(tiny, file)
+
+
+def test_a_work_folder_that_is_a_link_is_not_followed(tmp_path):
+    files = _pictures(2)
+    precious = _by_hand(tmp_path / "precious", {})
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".Tiny.part").symlink_to(precious)
+    fetch(_tiny(tmp_path, files, MANUAL), tmp_path / "out", source=_by_hand(tmp_path / "m", files))
+    assert os.listdir(precious) == [] and os.listdir(tmp_path / "out") == ["Tiny"]
 
 
 # --- over the network -------------------------------------------------------------------------
@@ -217,6 +313,15 @@ def test_files_are_fetched_one_by_one_and_a_failure_is_gone_on_with(server, tmp_
     assert {p.name: p.read_bytes() for p in images} == files
     assert [path for path, _ in server.seen] == ["/a/x02.png", "/a/x03.png"]
     assert os.listdir(out) == ["Tiny"]
+
+
+def test_names_are_quoted_in_urls(server, tmp_path):
+    content = _pictures(1)["00.png"]
+    name = "a#b?c %20é&.png"
+    server.pages["/x/a%23b%3Fc%20%2520%C3%A9%26.png"] = Page(content)
+    source = {"kind": "files", "urls": [server.url + "/x/{name}"]}
+    (image,) = fetch(_tiny(tmp_path, {name: content}, source), tmp_path / "out", progress=False)
+    assert image.name == name and image.read_bytes() == content
 
 
 def test_a_second_mirror_and_then_a_second_source_are_tried(server, tmp_path):
@@ -249,7 +354,9 @@ def test_a_second_mirror_and_then_a_second_source_are_tried(server, tmp_path):
 def test_an_archive_of_other_images_is_refused(server, tmp_path):
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:
-        for name, content in zip(_pictures(2), reversed(_pictures(2).values()), strict=True):
+        for name, content in zip(
+            ["00.png", "01.png"], list(_pictures(4).values())[2:], strict=True
+        ):
             file.writestr(name, content)
     server.pages["/t.zip"] = Page(archive.getvalue())
     digest = sha256(archive.getvalue()).hexdigest()
@@ -260,12 +367,13 @@ def test_an_archive_of_other_images_is_refused(server, tmp_path):
     assert not (tmp_path / "out" / "Tiny").exists()
 
 
-def _fetching(registry: Path, out: Path) -> subprocess.Popen:
+def _fetching(registry: Path, out: Path, **environment: str) -> subprocess.Popen:
     code = (
         "import sys; from pathlib import Path; from tlw.data.fetch import fetch, load_registry\n"
         "fetch(load_registry(Path(sys.argv[1]))['Tiny'], Path(sys.argv[2]))"
     )
-    return subprocess.Popen([sys.executable, "-c", code, str(registry), str(out)])
+    command = [sys.executable, "-c", code, str(registry), str(out)]
+    return subprocess.Popen(command, env=os.environ | environment)
 
 
 def test_a_killed_fetch_leaves_no_half_set_and_the_next_goes_on(server, tmp_path):
@@ -385,3 +493,18 @@ def test_a_folder_of_another_set_under_the_name_is_refused(sets, home):
     shutil.move(home, home.with_name("toy-train"))
     with pytest.raises(ValueError, match="has 2 images, the set 6"):
         fetch(sets["toy-train"], home.parent)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("file\tbytes\n", r"line 1: expected the columns file, bytes, sha256"),
+        ("file\tbytes\tsha256\na.png\tmany\tx\n", r"line 2: bytes: expected a valid integer"),
+        ("file\tbytes\tsha256\n../a.png\t1\tx\n", r"line 2: file"),
+        ("", "line 1"),
+    ],
+)
+def test_a_list_that_is_none_is_told_by_file_and_line(home, content, told):
+    (home / "manifest.tsv").write_text(content)
+    with pytest.raises(ValueError, match=rf"{home}/manifest\.tsv, {told}"):
+        images_of(home)

@@ -47,7 +47,7 @@ def pretend() -> None:
     nn.Module._apply = _apply
     nn.init.trunc_normal_ = lambda tensor, **_: tensor  # asks for values
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
-    torch.cuda.is_bf16_supported = lambda: True
+    torch.cuda.is_bf16_supported = lambda **_: True
     FakeTensorMode.__deepcopy__ = lambda mode, _: mode  # of a copied network's tensors
     tlw.judge.lpips.load_file = _load_file
 

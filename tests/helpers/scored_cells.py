@@ -19,12 +19,19 @@ RECORD = {
     "parameters": 1517571,
     "steps": 39100,
     "training_seconds": 37021.4,
-    "device": "CPU, 2 threads, Some Processor",
     "precision": "float32",
+    "gradient_rms": {"1": 1e-4, "10": 2e-4},
     "pairs": {"T91": "a" * 64},
+    "finished": "2026-01-01T00:00:00+00:00",
+}
+SITTING = {
+    "start": 0,
+    "device": "CPU, 2 threads, Some Processor",
+    "ranks": 1,
+    "precision_used": "float32",
+    "cuda_graphs": False,
     "commit": "1d65c229ad55",
     "versions": {"python": "3.11.7", "torch": "2.13.0"},
-    "finished": "2026-01-01T00:00:00+00:00",
 }
 
 
@@ -53,7 +60,9 @@ def scored(
         content = {"backbone_name": backbone, "scale": scale, "loss_name": loss, "loss": settings}
         (cell / "cell.json").write_text(json.dumps(content))
     if record is not None:
-        content = {"cell": cell.name, "seed": seed, **RECORD, **record}
+        changed = {key: record[key] for key in record if key in SITTING}
+        content = {"cell": cell.name, "seed": seed, **RECORD, "sittings": [SITTING | changed]}
+        content |= {key: record[key] for key in record if key not in SITTING}
         (cell / "record.json").write_text(json.dumps(content))
     return cell
 

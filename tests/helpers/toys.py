@@ -27,7 +27,6 @@ from tlw.data.pairs_file import pixel_hash
 from tlw.data.protocols import protocol as protocol_named
 from tlw.imaging.image_files import write_image
 from tlw.networks.authors import RULES
-from tlw.training.parallel import drawn
 
 SMALL_VDSR = {"path": "vdsr", "arguments": {"features": 4, "layers": 1}}
 FRAGILE_VDSR = {"path": "toys:Fragile", "arguments": {"features": 4, "layers": 1}}
@@ -220,12 +219,11 @@ def fill(folder: Path) -> Path:
                 return filler
 
 
-class Fragile(VDSR):
+class Stoppable(VDSR):
     """VDSR that can send its own process a signal in the middle of a step, to see what is left.
 
     `TOYS_SIGNAL`, such as "SIGKILL@5", says which signal and at which look at a batch, counted from
     this process's start; of several processes it is the one that `TOYS_RANK` names, or the first.
-    Its dropout draws random numbers, which no interruption may change.
     """
 
     looks = 0
@@ -237,8 +235,15 @@ class Fragile(VDSR):
             mine = os.environ.get("RANK", "0") == os.environ.get("TOYS_RANK", "0")
             if look == str(self.looks) and mine:
                 os.kill(os.getpid(), signal.Signals[name])
+        return super().features(lr)
+
+
+class Fragile(Stoppable):
+    """The same with dropout: it draws random numbers, which no interruption may change."""
+
+    def features(self, lr: torch.Tensor) -> torch.Tensor:
         features = super().features(lr)
-        kept = drawn(lambda new: new.bernoulli_(0.9), torch.empty_like(features))
+        kept = torch.empty_like(features).bernoulli_(0.9)
         return features * kept / 0.9 if self.training else features
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from tlw.imaging.image_files import (
     SUFFIXES,
     check_names,
+    folder_name,
     image_files,
     read_image,
     write_image,
@@ -211,3 +212,13 @@ def test_a_limit_of_pixels_is_the_caller_s(tmp_path, rgb):
     with pytest.raises(ValueError, match=r"a\.png: .*no more than 599 pixels, found 600 \(20 x 30"):
         read_image(tmp_path / "a.png", max_pixels=599)
     np.testing.assert_array_equal(read_image(tmp_path / "a.png", max_pixels=600), rgb)
+
+
+def test_a_folder_has_a_name_however_it_is_reached(tmp_path, monkeypatch):
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    (tmp_path / "link").symlink_to(inner)
+    monkeypatch.chdir(inner)
+    words = (".", "..", str(inner), f"{inner}/", "../inner/.", str(tmp_path / "link"))
+    found = [folder_name(Path(word)) for word in words]
+    assert found == ["inner", "outer", "inner", "inner", "inner", "link"]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import GOLDEN
 
 from tlw.losses.fixed_sum import fixed_sum, relaxed_bernoulli
 
@@ -19,8 +20,8 @@ def values(seed: int, power: float = 1.0) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("k", [0.3, 0.6, 0.9])
-def test_it_gives_the_authors_values_per_image_and_channel(shared, k):
-    golden = np.load(shared / "golden" / "fixedsum.npz")
+def test_it_gives_the_authors_values_per_image_and_channel(k):
+    golden = np.load(GOLDEN / "fixedsum.npz")
     y = fixed_sum(torch.from_numpy(golden["x"]), k, over="channel")
     np.testing.assert_allclose(y.numpy(), golden[f"y_k{k}"], rtol=1e-5, atol=1e-6)
 
@@ -68,8 +69,8 @@ def test_an_impossible_share_or_span_is_refused(k, over):
         fixed_sum(torch.rand(1, 3, 4, 4), k, over=over)
 
 
-def test_samples_equal_the_authors_for_their_noise(shared):
-    golden = np.load(shared / "golden" / "weight_net.npz")
+def test_samples_equal_the_authors_for_their_noise():
+    golden = np.load(GOLDEN / "weight_net.npz")
     mean, noise = (torch.from_numpy(golden[key]) for key in ("mean_k03", "noise"))
     sample = relaxed_bernoulli(mean, noise)
     np.testing.assert_allclose(sample.numpy(), golden["sample_k03"], rtol=1e-4, atol=1e-5)

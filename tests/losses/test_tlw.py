@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
+from recorded import GOLDEN
 from test_weight_net import golden_net
 from torch import nn
 
@@ -48,9 +49,9 @@ def relative_error(found: torch.Tensor, recorded: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize(("base", "file"), [("l1", "tlw_l1.npz"), ("mse", "tlw_l2.npz")])
-def test_one_step_gives_the_authors_losses_and_gradients(shared, base, file):
-    golden = np.load(shared / "golden" / file)
-    net = golden_net(np.load(shared / "golden" / "weight_net.npz"))
+def test_one_step_gives_the_authors_losses_and_gradients(base, file):
+    golden = np.load(GOLDEN / file)
+    net = golden_net(np.load(GOLDEN / "weight_net.npz"))
     hr, sr = torch.from_numpy(golden["ref"]), torch.from_numpy(golden["est"]).requires_grad_()
     k = float(golden["k"])
 
@@ -82,11 +83,11 @@ def test_one_step_gives_the_authors_losses_and_gradients(shared, base, file):
 
 
 @pytest.mark.parametrize(("base", "file"), [("l1", "tlw_l1.npz"), ("mse", "tlw_l2.npz")])
-def test_the_module_takes_the_same_step_as_the_authors_code(shared, base, file, monkeypatch):
+def test_the_module_takes_the_same_step_as_the_authors_code(base, file, monkeypatch):
     """TLWLoss as a user calls it, its noise replaced by the recorded one, its step held still."""
-    golden = np.load(shared / "golden" / file)
+    golden = np.load(GOLDEN / file)
     loss_fn = TLWLoss(base, preset="authors-code", judge=StandIn())
-    loss_fn.weight_net = golden_net(np.load(shared / "golden" / "weight_net.npz"))
+    loss_fn.weight_net = golden_net(np.load(GOLDEN / "weight_net.npz"))
     loss_fn.k = float(golden["k"])
     noises = iter(
         torch.from_numpy(np.concatenate([golden["noise_phi"][None], golden["noise_theta"]]))
@@ -155,6 +156,11 @@ def test_equal_errors_come_out_of_log_mean_exp_as_they_are(seed, error):
     assert theta_loss(errors, criteria, form="log-mean-exp").item() == pytest.approx(
         error, abs=1e-9
     )
+
+
+def test_an_unknown_form_of_the_theta_loss_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="form: expected one of sum, log-mean-exp, found 'mean'"):
+        theta_loss([torch.rand(2)], [torch.rand(2)], form="mean")
 
 
 def test_mse_weights_keep_the_square_and_pass_no_gradient():

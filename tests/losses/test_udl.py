@@ -72,8 +72,8 @@ def test_after_the_first_step_the_papers_uncertainty_is_frozen(preset, moves):
     seen = []
     for epoch in range(4):
         loss_fn.start_epoch(epoch)
-        if loss_fn.freezes:
-            net.freeze()
+        if loss_fn.weighted:
+            net.freeze(copied=loss_fn.settings.frozen)
         assert loss_fn.weighted == (epoch >= 2)
         output = net(lr)
         seen.append(output[1].detach())
@@ -97,6 +97,19 @@ def test_the_esu_step_teaches_the_head_the_size_of_the_errors():
         loss_fn(net(lr), hr).backward()
         optimizer.step()
     assert net(lr)[1].mean().item() == pytest.approx(math.log(20 / 2), abs=0.1)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: esu_loss(x, x, form="linear"),
+        lambda x: udl_loss(x, x, form="linear"),
+        lambda x: VarianceHead(4, form="linear"),
+    ],
+)
+def test_an_unknown_form_is_refused_with_the_known_ones(call):
+    with pytest.raises(ValueError, match="form: expected one of log, direct, found 'linear'"):
+        call(torch.rand(1, 3, 2, 2))
 
 
 def test_a_network_without_features_is_refused():

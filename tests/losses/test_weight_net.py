@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from recorded import GOLDEN
 
 from tlw.losses.weight_net import WeightNet
 
@@ -17,8 +18,8 @@ def golden_net(golden) -> WeightNet:
     return net
 
 
-def test_it_gives_the_authors_probabilities_and_fixed_sums(shared):
-    golden = np.load(shared / "golden" / "weight_net.npz")
+def test_it_gives_the_authors_probabilities_and_fixed_sums():
+    golden = np.load(GOLDEN / "weight_net.npz")
     net = golden_net(golden)
     hr, sr = torch.from_numpy(golden["ref"]), torch.from_numpy(golden["est"])
     with torch.no_grad():

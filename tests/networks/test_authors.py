@@ -4,11 +4,11 @@ import json
 import math
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from recorded import GOLDEN
 from torch import Tensor, nn
 
 from tlw.backbones import build, count_parameters
@@ -17,19 +17,19 @@ from tlw.networks.authors import authors_state, authors_variance_head
 from tlw.networks.imported import import_network
 from tlw.networks.sr_net import load_network
 
-GOLDEN = [f"{name}_x{scale}" for name in ("VDSR", "EDSR", "RCAN") for scale in (2, 3, 4)]
-GOLDEN += ["HAT_x4", "UHAT_x4"]
+CASES = [f"{name}_x{scale}" for name in ("VDSR", "EDSR", "RCAN") for scale in (2, 3, 4)]
+CASES += ["HAT_x4", "UHAT_x4"]
 UNUSED = ("sub_mean.", "add_mean.", "net.relative_position_index_", "u_estimator.")
 
 
 @pytest.fixture(scope="module")
-def shapes(shared: Path) -> dict[str, dict[str, list[int]]]:
-    return json.loads((shared / "golden" / "backbone_keys.json").read_text())
+def shapes() -> dict[str, dict[str, list[int]]]:
+    return json.loads((GOLDEN / "backbone_keys.json").read_text())
 
 
 @pytest.fixture(scope="module")
-def recorded(shared: Path) -> dict[str, np.ndarray]:
-    with np.load(shared / "golden" / "backbones.npz") as arrays:
+def recorded() -> dict[str, np.ndarray]:
+    with np.load(GOLDEN / "backbones.npz") as arrays:
         return dict(arrays)
 
 
@@ -65,7 +65,7 @@ def assert_close(found: Tensor, expected: np.ndarray, tolerance: float) -> None:
     np.testing.assert_allclose(found.numpy(), expected, rtol=tolerance, atol=tolerance * scale)
 
 
-@pytest.mark.parametrize("case", GOLDEN)
+@pytest.mark.parametrize("case", CASES)
 @torch.inference_mode()
 def test_outputs_are_those_recorded_from_the_authors_networks(case, shapes, recorded):
     network = loaded(case, filled(shapes[case]))

@@ -73,7 +73,7 @@ def test_the_records_tell_how_the_numbers_came_about(tmp_path):
         ["vdsr_x2_l1_seed0", "0", *common, "10:17:01", "0123456789ab", "1d65c229ad55"],
         ["vdsr_x2_l1_seed1", "1", *common, "0:01:00", "0123456789ab", "–"],
     ]
-    for fact in ("Preset: paper", "Protocol: paper", "Precision: exact", "Device: CPU, 2 threads",
+    for fact in ("Preset: paper", "Protocol: paper", "Precision: float32", "Device: CPU, 2 threads",
                  "Versions: python 3.11.7 torch 2.13.0"):  # fmt: skip
         assert f"- {fact}" in text
     with (tmp_path / "t_cells.csv").open(newline="") as file:

@@ -147,6 +147,17 @@ with claimed() as locks:
     assert [job.wait(timeout=120) for job in waiting] == [-signal.SIGKILL, 0]
 
 
+def test_the_claim_of_a_killed_job_is_gone_and_leaves_no_file(tmp_path, own_locks, monkeypatch):
+    monkeypatch.setenv("TLW_DEVICES", "0")
+    (job,) = start_jobs(tmp_path / "jobs", 1)  # it is killed
+    assert job.wait(timeout=120) == -signal.SIGKILL
+    (folder,) = own_locks.iterdir()
+    assert len(list(folder.glob("*.lock"))) == 1
+    with claimed():
+        assert len(list(folder.glob("*.lock"))) == 1
+    assert not list(folder.glob("*.lock"))
+
+
 @pytest.mark.parametrize(
     ("given", "names"),
     [

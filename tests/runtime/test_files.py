@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from toys import fill, small_disk
 
-from tlw.runtime.files import written_aside
+from tlw.runtime.files import naming, written_aside
 
 
 def names(folder: Path) -> list[str]:
@@ -114,6 +114,21 @@ def test_a_killed_writer_leaves_the_old_file(tmp_path):
     with written_aside(target) as aside:
         aside.write_text("new")
     assert target.read_text() == "new"
+
+
+def test_an_error_of_the_system_gets_the_name_of_the_file_if_it_has_none(tmp_path):
+    with small_disk(tmp_path / "disk", kilobytes=64) as disk:
+        full = fill(disk)
+        with (
+            pytest.raises(OSError, match=rf"{full}: could not be written \(No space") as caught,
+            naming(full),
+            full.open("ab") as file,
+        ):
+            file.write(bytes(100_000))
+        assert caught.value.errno == errno.ENOSPC
+    with pytest.raises(FileNotFoundError) as caught, naming(tmp_path):
+        (tmp_path / "absent").read_bytes()
+    assert caught.value.filename == str(tmp_path / "absent")
 
 
 @pytest.mark.parametrize("name", ["x" * 255, "é" * 127, os.fsdecode(b"\xe9" * 255), "猫" * 85])

@@ -1,15 +1,17 @@
-"""Fast precision beside exact ones, part by part; benchmarks/precision.py does it on many pairs."""
+"""bf16-mixed beside float32, part by part; benchmarks/precision.py does it on many pairs."""
+
+import sys
 
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from toys import photograph
+from toys import photograph, run
 
 from tlw import Judge, TLWLoss, WeightNet
 from tlw.imaging.ranges import to_tensor
-from tlw.runtime.precision import HALF, full_float32, twice, two_halves
+from tlw.runtime.precision import HALF, full_float32, has_bf16_units, twice, two_halves
 
 
 @given(st.floats(-1000, 1000, width=32))
@@ -30,14 +32,45 @@ def test_a_kernel_twice_takes_two_halves_as_it_takes_the_image():
     torch.testing.assert_close(*gradients, rtol=2**-7, atol=2**-7)  # the gradient passes HALF
 
 
-def test_within_full_float32_a_gpu_may_not_convolve_in_tf32_and_afterwards_as_before():
-    flags = torch.backends.cudnn
-    before = flags.allow_tf32, flags.deterministic
-    assert before[0]  # torch's own choice
+def test_within_full_float32_a_gpu_may_not_use_tf32_and_afterwards_as_before():
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+
+    def switches() -> tuple:
+        return cudnn.conv.fp32_precision, matmul.fp32_precision, cudnn.deterministic
+
+    before = switches()
+    assert before[0] != "ieee"  # torch's own choice
     for deterministic in (False, True):
         with full_float32(deterministic=deterministic):
-            assert (flags.allow_tf32, flags.deterministic) == (False, deterministic)
-        assert (flags.allow_tf32, flags.deterministic) == before
+            assert switches() == ("ieee", "ieee", deterministic)
+        assert switches() == before
+
+
+ASKED = """
+import logging, sys, torch
+from tlw.runtime.precision import has_bf16_units, usable
+logging.basicConfig(format="%(message)s")
+twice = [usable("bf16-mixed", "cpu") for _ in range(2)]
+print(has_bf16_units("cpu"), twice, usable("float32", "cpu"))
+"""
+
+
+@pytest.mark.parametrize(
+    "limit", [{"ATEN_CPU_CAPABILITY": "avx2"}, {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE"}]
+)
+def test_a_cpu_without_bf16_units_computes_in_float32_and_warns_once(limit):
+    done = run([sys.executable, "-c", ASKED], **limit)
+    assert done.stdout.split("\n")[0] == "False ['float32', 'float32'] float32"
+    assert done.stderr.count("no units for bfloat16, so it computes in float32") == 1
+
+
+def test_a_device_that_is_neither_cpu_nor_gpu_has_no_bf16_units():
+    assert not has_bf16_units("meta")
+
+
+with_units = pytest.mark.skipif(
+    not has_bf16_units("cpu"), reason="this CPU has no units for bfloat16 (AVX512_BF16 or AMX)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +81,10 @@ def images() -> tuple[torch.Tensor, torch.Tensor]:
     return F.interpolate(down, scale_factor=4, mode="bicubic").clamp(0, 1), hr
 
 
+@with_units
 @pytest.mark.parametrize("remaining", [1.0, 0.3])
 @pytest.mark.parametrize("calibrated", [True, False])
-def test_a_fast_judge_s_ratios_are_right_to_a_percent(images, calibrated, remaining):
+def test_a_bf16_judge_s_ratios_are_right_to_a_percent(images, calibrated, remaining):
     sr, hr = images
     sr = hr + remaining * (sr - hr)
     w = (torch.rand_like(hr, generator=None) < 0.6).float()
@@ -63,7 +97,7 @@ def test_a_fast_judge_s_ratios_are_right_to_a_percent(images, calibrated, remain
     assert fast != exact and fast.item() == pytest.approx(exact.item(), rel=0.01)
 
 
-def test_a_fast_judge_takes_and_gives_float32(images):
+def test_a_bf16_judge_takes_and_gives_float32(images):
     sr, hr = images
     sr = sr.clone().requires_grad_()
     distance = Judge("alex", precision="bf16-mixed").against(hr)(sr)
@@ -71,7 +105,8 @@ def test_a_fast_judge_takes_and_gives_float32(images):
     assert distance.dtype == sr.grad.dtype == torch.float32 and sr.grad.isfinite().all()
 
 
-def test_a_fast_weighting_network_keeps_the_share_and_float32_parameters(images):
+@with_units
+def test_a_bf16_weighting_network_keeps_the_share_and_float32_parameters(images):
     sr, hr = images
     torch.manual_seed(0)
     exact, fast = WeightNet(), WeightNet(precision="bf16-mixed")
@@ -84,7 +119,7 @@ def test_a_fast_weighting_network_keeps_the_share_and_float32_parameters(images)
     assert all(p.grad.dtype == torch.float32 for p in fast.parameters())
 
 
-def test_fast_and_exact_losses_go_the_same_way(images):
+def test_losses_in_both_precisions_go_the_same_way(images):
     sr, hr = images
     results = {}
     for precision in ("float32", "bf16-mixed"):
@@ -100,6 +135,6 @@ def test_fast_and_exact_losses_go_the_same_way(images):
     assert F.cosine_similarity(gradient, other_gradient, dim=0) > 0.99
 
 
-def test_unknown_numerics_are_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"precision: .*exact, fast"):
-        TLWLoss("l1", precision="fats")
+def test_an_unknown_precision_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match=r"precision: .*float32, bf16-mixed"):
+        TLWLoss("l1", precision="bf16")

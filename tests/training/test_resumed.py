@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -24,6 +25,7 @@ from trainings import assert_same_results, fragile_cell, last_step, train_here
 
 from tlw.config.config import Cell
 from tlw.data.pairs import Pairs
+from tlw.runtime.locks import only_one
 from tlw.training.checkpoint import Checkpoints
 
 ALL_LOSSES = [
@@ -57,6 +59,13 @@ def test_sigterm_lets_the_step_end_and_a_rerun_goes_on_from_it(
         assert last_step(folder) == step and not (folder / "record.json").exists()
         monkeypatch.delenv("TOYS_SIGNAL")
         assert_same_results(train_here(cell, pairs, folder), whole)
+
+
+def test_a_terminal_that_hangs_up_lets_the_step_end_too(tmp_path, pairs, monkeypatch):
+    monkeypatch.setenv("TOYS_SIGNAL", "SIGHUP@2")
+    with pytest.raises(SystemExit) as stop:
+        train_here(fragile_cell("l1"), pairs, tmp_path)
+    assert stop.value.code == 128 + signal.SIGHUP and last_step(tmp_path) == 2
 
 
 def test_signals_are_as_before_after_training(tmp_path, pairs):
@@ -150,6 +159,32 @@ def test_sigterm_to_the_whole_group_ends_with_143_and_a_rerun_gives_the_same(tmp
     assert_same_results(train_here(cell, pairs, folder), whole)
 
 
+def test_a_second_trainer_that_waited_leaves_a_finished_training_as_it_is(tmp_path, pairs):
+    cell = toy_cell()
+    folder, whole = tmp_path / "cell", train_here(cell, pairs, tmp_path / "whole")
+    write_cell(cell, folder)
+    with only_one(folder / ".lock"):
+        command = tlw_train(folder, pairs)
+        second = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        told = second.stderr.readline()  # that it waits
+        for name in ("weights.safetensors", "record.json", "training.csv"):
+            shutil.copy(whole / name, folder)
+        before = (folder / "weights.safetensors").stat().st_mtime_ns
+    told += second.communicate(timeout=120)[1]
+    assert second.returncode == 0 and "finished meanwhile" in told, told
+    assert (folder / "weights.safetensors").stat().st_mtime_ns == before
+    again = run(command)  # nobody was waited for: a person who starts it means it
+    assert "starts at step 0 of 6" in again.stderr and again.returncode == 0
+
+
+def test_a_folder_of_a_notebook_server_among_the_checkpoints_costs_a_warning(tmp_path, pairs):
+    write_cell(toy_cell(), tmp_path)
+    (tmp_path / "checkpoints" / ".ipynb_checkpoints").mkdir(parents=True)
+    done = run(tlw_train(tmp_path, pairs))
+    assert done.returncode == 0 and "left where it is" in done.stderr
+    assert (tmp_path / "weights.safetensors").exists() and (tmp_path / "record.json").exists()
+
+
 def test_a_full_disk_ends_it_by_name_and_with_room_again_it_ends_the_same(tmp_path, pairs, caplog):
     cell = toy_cell(recipe=CROPS | {"steps_per_epoch": 100})
     with small_disk(tmp_path / "disk", kilobytes=256) as disk:
@@ -167,7 +202,7 @@ def test_a_full_disk_ends_it_by_name_and_with_room_again_it_ends_the_same(tmp_pa
         belongs_to = {
             "cell": cell.name, "config": cell.digest, "pairs of toy": Pairs(pairs).digest(),
         }  # fmt: skip
-        assert Checkpoints(folder / "checkpoints", belongs_to).load()["step"] == saved
+        assert Checkpoints(folder / "checkpoints", belongs_to, 200).load().step == saved
         filler.unlink()
         whole = train_here(cell, pairs, tmp_path / "whole")
         with caplog.at_level("INFO"):

@@ -1,6 +1,5 @@
 """Training as a GPU asks for it: shown on a CPU as far as that goes, and on a GPU that is there."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -13,20 +12,25 @@ from toys import CROPS, SMALL_EDSR, SMALL_HAT, SMALL_RCAN, SMALL_VDSR, curve, to
 from toys import run as run_command
 from trainings import THREE_EPOCHS, fragile_cell, train_here
 
-from tlw.training.trainer import Run, _has_room, train
+from tlw.config.record import read_record
+from tlw.training.run import Run
+from tlw.training.trainer import _has_room, train
 
 
 def test_while_it_trains_a_gpu_would_convolve_in_float32_not_in_tf32(tmp_path, pairs, monkeypatch):
-    take, allowed = Run.step, []
+    take, found, cudnn = Run.step, [], torch.backends.cudnn
+    # torch 2.9 has a switch for each kind of operation, which must not be mixed with the older one
+    is_newer = hasattr(torch.backends.cuda.matmul, "fp32_precision")
+    switch, name = (cudnn.conv, "fp32_precision") if is_newer else (cudnn, "allow_tf32")
 
     def step(self, *images):
-        allowed.append(torch.backends.cudnn.allow_tf32)
+        found.append(getattr(switch, name))
         return take(self, *images)
 
     monkeypatch.setattr(Run, "step", step)
-    before = torch.backends.cudnn.allow_tf32
+    before = getattr(switch, name)
     train_here(toy_cell(), pairs, tmp_path)
-    assert set(allowed) == {False} and torch.backends.cudnn.allow_tf32 == before
+    assert set(found) == ({"ieee"} if is_newer else {False}) and getattr(switch, name) == before
 
 
 @pytest.mark.parametrize(("files", "room"), [(3, False), (4, False), (5, True)])
@@ -116,8 +120,8 @@ def test_a_gpu_trains_and_resumes(tmp_path, pairs, monkeypatch, loss, precision)
         for name in ("whole", "cell")
     ]
     assert losses[0] == pytest.approx(losses[1], rel=1e-2)  # sums on a GPU come in any order
-    record = json.loads((tmp_path / "cell" / "record.json").read_text())
-    assert record["device"] == torch.cuda.get_device_name()
+    sittings = read_record(tmp_path / "cell" / "record.json").sittings
+    assert {sitting.device for sitting in sittings} == {torch.cuda.get_device_name()}
 
 
 @pytest.mark.gpu

@@ -7,6 +7,7 @@ import time
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.summary.writer import event_file_writer
 from toys import coded_pairs, curve, fill, small_disk, toy_cell
 
 from tlw.data.pairs import Pairs
@@ -19,6 +20,12 @@ CROPS = {"sampling": "crops", "size": 16, "batch": 2, "epochs": 3, "steps_per_ep
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory) -> Pairs:
     return Pairs(coded_pairs(tmp_path_factory.mktemp("coded"), [(24, 24)]))
+
+
+@pytest.fixture(autouse=True)
+def files_in_order(monkeypatch) -> None:
+    """TensorBoard reads files by name: second, process, and a count, where 10 comes before 9."""
+    monkeypatch.setattr(event_file_writer, "_global_uid", event_file_writer.AtomicCounter(100))
 
 
 class Logging:
@@ -70,10 +77,11 @@ def assert_is_complete(folder) -> None:
     assert found == EXPECTED
     assert [float(r["figure"]) for r in rows] == [-loss for *_, loss in EXPECTED]
     board = EventAccumulator(str(folder / "tensorboard")).Reload()
-    assert set(board.Tags()["scalars"]) == set(columns[2:])
-    for tag in columns[2:]:
+    tags = ["train/loss", "train/figure", "speed/images_per_second", "speed/waiting"]
+    assert set(board.Tags()["scalars"]) == set(tags)
+    for tag, column in zip(tags, columns[2:], strict=True):
         told = [(e.step, e.value) for e in board.Scalars(tag)]
-        assert told == [(int(r["step"]), pytest.approx(float(r[tag]), rel=1e-6)) for r in rows]
+        assert told == [(int(r["step"]), pytest.approx(float(r[column]), rel=1e-6)) for r in rows]
 
 
 def test_every_ten_steps_and_at_an_epochs_end_there_is_a_row_of_means(training):
@@ -141,6 +149,18 @@ def test_a_loss_that_is_not_finite_stops_the_run_with_step_and_epoch(training, b
         journal.check()
 
 
+def test_figures_are_read_ten_steps_later_and_files_written_by_time(training):
+    """A device is not waited for: what it has computed is looked at when it computes on."""
+    with training.open() as journal:
+        for step in range(42):
+            loss, epoch = torch.tensor(1.0 + step), step // 14
+            journal.add(step, epoch, loss, {"figure": -1.0 - step}, images=2)
+        assert [int(row["step"]) for row in rows_of(journal.path)] == [10]
+        journal.check()
+    journal.finish()
+    assert_is_complete(training.folder)
+
+
 def test_training_time_adds_up_over_resumes(training):
     with training.open() as journal:
         state = training.steps(journal, 0, 5)
@@ -160,6 +180,7 @@ def test_the_share_of_waiting_is_that_of_the_slow_data(training):
             time.sleep(0.005)
             figures = {"figure": torch.tensor(0.0)}
             journal.add(step, 0, torch.tensor(1.0), figures, images=2)
+        journal.check()
     (row,) = rows_of(journal.path)
     assert 0.5 < float(row["waiting"]) < 0.95
     assert float(row["images_per_second"]) < 20 / (10 * 0.025)

@@ -17,7 +17,6 @@ from tlw.backbones import require_counts, require_scale
 from tlw.backbones.edsr import ShuffleUpsampler
 from tlw.backbones.rcan import ChannelAttention
 from tlw.backbones.windows import WindowAttention, pad, seams
-from tlw.training.parallel import drawn
 
 # The mean colour that the network subtracts and gives back, channel by channel in the order of its
 # input, whatever the range: a constant of the published network, which its weights have learnt.
@@ -34,7 +33,7 @@ class StochasticDepth(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or self.rate == 0:
             return x
-        kept = drawn(lambda new: new.bernoulli_(1 - self.rate), x.new_empty(len(x), 1, 1, 1))
+        kept = x.new_empty(len(x), 1, 1, 1).bernoulli_(1 - self.rate)
         return x * kept / (1 - self.rate)
 
 
@@ -172,7 +171,7 @@ class HAT(nn.Module):
         self.scale = scale
         self.num_features = features
         self.window = window
-        self.register_buffer("mean", torch.tensor(MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("seams", seams(window, window // 2), persistent=False)
 
         block = partial(

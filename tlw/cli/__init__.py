@@ -13,6 +13,8 @@ from typing import Annotated
 import typer
 
 from tlw.cli import audits, configs, costs, inputs, networks, scores
+from tlw.runtime.errors import printable
+from tlw.runtime.stopping import stopping_signals
 
 log = logging.getLogger("tlw")
 
@@ -52,38 +54,34 @@ def _main(
     debug: Annotated[bool, typer.Option("--debug", help="Errors with their traceback.")] = False,
 ) -> None:
     level = logging.WARNING if quiet else logging.INFO
-    logging.basicConfig(level=level, format="%(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Printable("%(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])
     log.setLevel(logging.DEBUG if debug else logging.NOTSET)
     warnings.filterwarnings("ignore", module="PIL")  # of metadata, which is not used
 
 
+class _Printable(logging.Formatter):
+    """Messages whose file names, or servers' words, cannot steer a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
+
+
 def main() -> None:
     """Runs the command; a mistake of the user's is told in its own words, without a traceback."""
-    signal.signal(signal.SIGTERM, _leave)  # the default would leave half a file aside
-    sys.unraisablehook = _stop_once_more
+    for number in stopping_signals():
+        if number != signal.SIGINT:  # which Python makes a KeyboardInterrupt of
+            signal.signal(number, _leave)  # the default would leave half a file aside
     try:
         app()
     except (ValueError, OSError, FloatingPointError) as error:
         log.debug("The error came from here:", exc_info=True)
-        sys.exit(f"tlw: error: {_told(error)}")
+        sys.exit(printable(f"tlw: error: {_told(error)}"))
 
 
 def _leave(number: int, _: object) -> None:
     raise SystemExit(128 + number)
-
-
-def _stop_once_more(lost: "sys.UnraisableHookArgs") -> None:  # a name for type checkers only
-    """Raises a stop again, a moment later, that fell into a destructor: there Python drops it."""
-    stop = lost.exc_value
-    if not isinstance(stop, KeyboardInterrupt | SystemExit):
-        sys.__unraisablehook__(lost)
-        return
-
-    def stop_now(*_: object) -> None:
-        raise stop
-
-    signal.signal(signal.SIGALRM, stop_now)
-    signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
 def _told(error: Exception) -> str:

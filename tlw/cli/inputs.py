@@ -58,11 +58,12 @@ def pairs(
     from tlw.data.fetch import images_of
     from tlw.data.pairs import write_pairs
     from tlw.data.protocols import protocol as protocol_named
+    from tlw.imaging.image_files import folder_name
 
     write_pairs(
         images_of(images),
         output,
-        name=images.absolute().name,  # also of "."
+        name=folder_name(images),
         scale=scale,
         protocol=protocol_named(protocol),
         use=use,

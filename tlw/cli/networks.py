@@ -1,7 +1,10 @@
 """Verbs about one network: it is trained, or comes from elsewhere, and enlarges images."""
 
 import re
+import signal
+import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -47,16 +50,14 @@ def train(
 ) -> None:
     """Trains a cell, or goes on with it from its last checkpoint."""
     from tlw.config.config import read_cell
-    from tlw.runtime import heap, launch
+    from tlw.runtime.devices import ranks
 
     settings = read_cell(cell)  # before torch is imported
     settings.recipe.check_processes(gpus)
-    if settings.recipe.precision == "bf16-mixed":
-        heap.put_large_blocks_apart()
-    with claimed(device, gpus, cells_per_gpu) as locks:
-        if gpus > 1 and launch.processes() == 1:
-            sys.exit(launch.launch(sys.argv[1:], gpus, keep_open=locks))
-        set_threads(threads and max(1, threads // launch.processes()))
+    with claimed(device, gpus, cells_per_gpu):
+        if gpus > 1 and ranks() == 1:
+            sys.exit(_torchrun(sys.argv[1:], gpus))
+        set_threads(threads and max(1, threads // ranks()))
         from tlw.training.trainer import train as train_cell
 
         train_cell(
@@ -70,6 +71,18 @@ def train(
             patience=patience,
             cuda_graphs=cuda_graphs,
         )
+
+
+def _torchrun(words: Sequence[str], ranks: int) -> int:
+    """Runs `tlw` with these words in so many ranks; a signal to stop is handed on to them."""
+    starter = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]
+    child = subprocess.Popen(
+        [sys.executable, "-m", *starter, "-m", "tlw.cli", *words],
+        start_new_session=True,  # a Ctrl-C is handed on once, not twice
+    )
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda number, _: child.send_signal(number))
+    return child.wait()
 
 
 def import_(

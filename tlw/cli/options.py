@@ -56,9 +56,9 @@ def checked_metrics(metrics: list[str] | None) -> list[str]:
 
 def claimed(device: str, count: int, share: int) -> AbstractContextManager[list[int]]:
     """GPUs of its own for a job, unless its device has a number, or who started it chose them."""
-    from tlw.runtime import devices, launch
+    from tlw.runtime import devices
 
-    if device not in ("auto", "cuda") or launch.processes() > 1:
+    if device not in ("auto", "cuda") or devices.ranks() > 1:
         return nullcontext([])
     return devices.claimed(count, share=share)
 

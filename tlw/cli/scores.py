@@ -105,12 +105,13 @@ def score(
 
     rules, extra = protocol_named(protocol), checked_metrics(metric)
     set_threads(threads)
+    from tlw.imaging.image_files import folder_name
     from tlw.report.tables import table_of
     from tlw.report.typeset import to_markdown
     from tlw.runtime.devices import pick_device
     from tlw.runtime.one_by_one import OneByOne
     from tlw.scoring.evaluate import of_row, write_scores
-    from tlw.scoring.score import folder_name, score_images
+    from tlw.scoring.score import score_images
 
     options = {"scale": scale, "protocol": rules, "suffix": suffix, "hr_suffix": hr_suffix}
     options |= {"judge_folder": judge_folder, "max_pixels": max_pixels, "extra": extra}

@@ -34,7 +34,7 @@ def import_path(path_or_name: str) -> str:
     path = (BACKBONES | FOREIGN).get(path_or_name, path_or_name)
     if ":" not in path:
         raise ValueError(
-            f"unknown backbone '{path_or_name}'{near(path_or_name, BACKBONES)}; known "
-            f"are {', '.join(BACKBONES)}, or give an import path, 'package.module:Class'"
+            f"unknown backbone '{path_or_name}'; known are {', '.join(BACKBONES)}, or give an "
+            f"import path, 'package.module:Class'{near(path_or_name, BACKBONES)}"
         )
     return path

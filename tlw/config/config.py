@@ -33,7 +33,6 @@ from tlw.config.settings import (
     Precision,
     PresetName,
     TLWSettings,
-    UDLSettings,
     loss_settings,
 )
 from tlw.runtime.errors import at, one_of
@@ -294,11 +293,6 @@ class Cell(Network):
     def digest(self) -> str:
         """Twelve hexadecimal digits that change with any setting."""
         return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
-
-    @property
-    def epochs_of_esu(self) -> int:
-        """Epochs before the UDL's second step, 0 for other losses."""
-        return self.loss.esu_epochs if isinstance(self.loss, UDLSettings) else 0
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Cell":

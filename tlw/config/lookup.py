@@ -42,7 +42,7 @@ def check(path: str, arguments: Mapping[str, Any], *, what: str, given: Sequence
         if key not in accepted and not anything:
             known = ", ".join(name for name in accepted if name not in given) or "none"
             raise ValueError(
-                f"{what} has no argument '{key}'{near(key, accepted)}; it accepts: {known}"
+                f"{what} has no argument '{key}'; it accepts: {known}{near(key, accepted)}"
             )
     try:
         signature.bind(**dict.fromkeys(given), **arguments)

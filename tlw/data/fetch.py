@@ -5,31 +5,35 @@ written last: a folder without it is not complete, and `images_of` refuses it.
 """
 
 import csv
+import importlib.util
 import logging
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterable
-from hashlib import sha256
-from importlib.resources import files as package_files
+from collections.abc import Callable
 from pathlib import Path
 
-from PIL import Image
-from tqdm import tqdm
+from pydantic import NonNegativeInt
 
-from tlw.data.download import DownloadError, alone, download, sha256_of
+from tlw.config.schema import Model
+from tlw.data.download import DownloadError, download, sha256_of
+from tlw.data.known_images import bar, matching
 from tlw.data.registry import (
     ArchiveSource,
+    FileName,
     FilesSource,
     ImageSet,
-    KnownFile,
     ManualSource,
     PackageSource,
     empty,
+    is_litter,
     load_registry,
-    read_table,
+    read_manifest,
 )
 from tlw.data.unpack import extract
-from tlw.imaging.image_files import SUFFIXES
+from tlw.imaging.image_files import SUFFIXES, image_files
+from tlw.runtime.files import written_aside
+from tlw.runtime.locks import only_one
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +56,7 @@ def fetch(
 
     Args:
         source: a folder of images that the user has already, or with a subfolder `<name>` of them;
-            known by their names, right if file or RGB pixels have the known SHA-256.
+            known by their RGB pixels, whatever their names, where these have a known SHA-256.
         progress: bars on standard error, where that is a terminal.
 
     Raises:
@@ -63,22 +67,38 @@ def fetch(
     home, work = folder / image_set.name, folder / f".{image_set.name}.part"
     folder.mkdir(parents=True, exist_ok=True)
     lock = folder / f".{image_set.name}.lock"
-    with alone(lock):
-        try:
-            if (home / LIST).exists():
-                _check_list(image_set, home)
-            elif not empty(home):
-                _write_list(home, _matching(image_set, home, progress))
+    with only_one(lock, patience=math.inf, does=f"fetches {image_set.name}"):
+        if (home / LIST).exists():
+            _check_list(image_set, home)
+        elif not empty(home):
+            images = matching(image_set, home, image_files(home), progress)
+            _write_list(home, _moved(images, home))
+        else:
+            if work.is_symlink():
+                work.unlink()  # it would lead to a folder that is not ours
+            if source is not None:
+                made = _copy_from(image_set, source, work / "copies", progress)
             else:
-                if source is not None:
-                    made = _copy_from(image_set, source, work / "copies", progress)
-                else:
-                    made = _from_first_source(image_set, work, progress)
-                os.replace(made, home)
-                shutil.rmtree(work)
-        finally:
-            lock.unlink()
+                made = _from_first_source(image_set, work, progress)
+            _put(made, home)
+            shutil.rmtree(work)
     return images_of(home)
+
+
+def _put(made: Path, home: Path) -> None:
+    if home.exists():
+        for path in home.iterdir():  # nothing but what systems put there
+            os.replace(path, made / path.name)
+        home.rmdir()
+    os.replace(made, home)
+
+
+class _Listed(Model):
+    """One row of a set's list."""
+
+    file: FileName
+    bytes: NonNegativeInt
+    sha256: str
 
 
 def images_of(folder: Path) -> list[Path]:
@@ -87,12 +107,14 @@ def images_of(folder: Path) -> list[Path]:
     Raises:
         ValueError: the folder has no list of its images, or one is missing or has another length.
     """
+    if folder.is_file():
+        raise ValueError(f"{folder}: expected a folder of images, found a file")
     if not (folder / LIST).is_file():
         raise ValueError(
             f"{folder} is no complete image set: it has no {LIST}; "
             f"`tlw fetch {folder.name}` makes or checks it"
         )
-    sizes = {row["file"]: int(row["bytes"]) for row in read_table(folder / LIST)}
+    sizes = {row.file: row.bytes for row in read_manifest(folder / LIST, _Listed)}
     for name, size in sizes.items():
         path = folder / name
         found = path.stat().st_size if path.is_file() else None
@@ -131,15 +153,15 @@ def _from_first_source(image_set: ImageSet, work: Path, progress: bool) -> Path:
 
 
 def _from_package(image_set: ImageSet, source: PackageSource, work: Path, progress: bool) -> Path:
-    try:
-        folder = Path(str(package_files(source.package) / source.folder))
-    except ModuleNotFoundError as problem:
-        raise ValueError(f"the Python package {source.package} is not installed") from problem
+    found = importlib.util.find_spec(source.package)  # finds it without running it
+    if found is None or not found.submodule_search_locations:
+        raise ValueError(f"the Python package {source.package} is not installed")
+    folder = Path(found.submodule_search_locations[0], source.folder)
     return _copy_from(image_set, folder, work, progress)
 
 
 def _from_files(image_set: ImageSet, source: FilesSource, work: Path, progress: bool) -> Path:
-    for known in _bar(image_set.files, image_set.name, progress):
+    for known in bar(image_set.files, image_set.name, progress):
         download(
             source.urls_of(known.file),
             work / known.file,
@@ -151,7 +173,7 @@ def _from_files(image_set: ImageSet, source: FilesSource, work: Path, progress: 
 
 
 def _from_archive(image_set: ImageSet, source: ArchiveSource, work: Path, progress: bool) -> Path:
-    target = work / Path(source.urls[0]).name
+    target = work / f"{image_set.name}.archive"
     archive = download(
         source.urls, target, sha256=source.sha256, size=source.bytes, progress=progress
     )
@@ -159,11 +181,11 @@ def _from_archive(image_set: ImageSet, source: ArchiveSource, work: Path, progre
     for old in (unpacked, flat):  # of an interrupted call
         shutil.rmtree(old, ignore_errors=True)
     log.info("unpacking %s", image_set.name)
-    images = extract(archive, unpacked, members=[source.members])
+    files = extract(archive, unpacked, members=[source.members])
+    there = [path for path in files if path.suffix.lower() in SUFFIXES and not is_litter(path)]
+    images = matching(image_set, archive, there, progress)
     flat.mkdir()
-    for image in images:
-        os.replace(image, flat / image.name)
-    return _write_list(flat, _matching(image_set, flat, progress))
+    return _write_list(flat, _moved(images, flat))
 
 
 def _from_manual(image_set: ImageSet, source: ManualSource, work: Path, progress: bool) -> Path:
@@ -171,68 +193,37 @@ def _from_manual(image_set: ImageSet, source: ManualSource, work: Path, progress
 
 
 def _copy_from(image_set: ImageSet, source: Path, work: Path, progress: bool) -> Path:
-    inner = source / image_set.name
-    images = _matching(image_set, inner if inner.is_dir() else source, progress)
+    folder = source / image_set.name
+    folder = folder if folder.is_dir() else source
+    images = matching(image_set, folder, image_files(folder), progress)
     work.mkdir(parents=True, exist_ok=True)
-    return _write_list(work, [Path(shutil.copyfile(path, work / path.name)) for path in images])
+    return _write_list(work, [shutil.copyfile(path, work / n) for n, path in images.items()])
 
 
-# --- checks -----------------------------------------------------------------------------------
+# --- places -----------------------------------------------------------------------------------
 
 
-def _matching(image_set: ImageSet, folder: Path, progress: bool) -> list[Path]:
-    """The set's images in `folder`, all of them and right; ValueError with what is not."""
-    if not folder.is_dir():
-        raise ValueError(f"{folder} is no folder")
-    there = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    problems = []
-    if image_set.files:
-        there = [_find(known, there) for known in image_set.files]
-        for known, path in zip(image_set.files, there, strict=True):
-            if path is None:
-                problems.append(f"{known.file} is missing")
-            elif sha256_of(path) != known.sha256 and _pixels(path) != known.sha256_rgb_pixels:
-                problems.append(f"{path.name} is another image, or damaged")
-    else:
-        log.info("%s: no hashes are known, only number and readability are checked", folder)
-        if len(there) != image_set.images:
-            problems.append(f"there are {len(there)} images, expected {image_set.images}")
-        for path in _bar(there, image_set.name, progress):
-            if _pixels(path) is None:
-                problems.append(f"{path.name} cannot be read as an image")
-    if problems:
-        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
-        raise ValueError(
-            f"{folder} is not the image set {image_set.name}: {'; '.join(problems[:5])}{more}"
-        )
-    return there
-
-
-def _find(known: KnownFile, there: list[Path]) -> Path | None:
-    """The file of that name, else the one with another image suffix."""
-    same = [path for path in there if path.stem == Path(known.file).stem]
-    return min(same, key=lambda path: path.name != known.file, default=None)
-
-
-def _pixels(path: Path) -> str | None:
-    """SHA-256 of the image's 8-bit RGB pixels, row by row; None if it cannot be read."""
-    try:
-        with Image.open(path) as image:
-            return sha256(image.convert("RGB").tobytes()).hexdigest()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as problem:
-        log.warning("%s: %s", path, problem)
-        return None
+def _moved(images: dict[str, Path], folder: Path) -> list[Path]:
+    """The images in `folder` under the names that they get."""
+    targets = {folder / name: path for name, path in images.items()}
+    for target, path in targets.items():
+        if target != path and target.exists():
+            raise ValueError(f"{path} is {target.name} of this set, but there is one: rename both")
+    for target, path in targets.items():
+        os.replace(path, target)
+    return list(targets)
 
 
 def _write_list(folder: Path, images: list[Path]) -> Path:
     """Marks `folder` as complete."""
-    aside = folder / f"{LIST}.part"
-    with open(aside, "w", encoding="utf-8", newline="") as file:
+    with (
+        written_aside(folder / LIST) as aside,
+        open(aside, "w", encoding="utf-8", newline="") as file,
+    ):
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
         table.writerow(["file", "bytes", "sha256"])
         for path in sorted(images):
             table.writerow([path.name, path.stat().st_size, sha256_of(path)])
-    os.replace(aside, folder / LIST)
     return folder
 
 
@@ -244,13 +235,9 @@ def _check_list(image_set: ImageSet, folder: Path) -> None:
             f"{folder} has {found} images, the set {image_set.images}: delete {folder} and fetch "
             "the set again"
         )
-    for row in read_table(folder / LIST):
-        if sha256_of(folder / row["file"]) != row["sha256"]:
+    for row in read_manifest(folder / LIST, _Listed):
+        if sha256_of(folder / row.file) != row.sha256:
             raise ValueError(
-                f"{folder / row['file']} has changed since it was fetched: delete {folder} and "
+                f"{folder / row.file} has changed since it was fetched: delete {folder} and "
                 "fetch the set again"
             )
-
-
-def _bar(items: Iterable, name: str, progress: bool) -> Iterable:
-    return tqdm(items, desc=name, unit="image", disable=None if progress else True)

@@ -1,6 +1,7 @@
 """Which files of a folder are images; image files as 8-bit RGB arrays, and back."""
 
 import logging
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -30,7 +31,8 @@ def image_files(folder: Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f"{folder}: expected a folder of images, found none of that name")
+        found = "a file" if folder.exists() else "none of that name"
+        raise ValueError(f"{folder}: expected a folder of images, found {found}")
     there = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
     images = [path for path in there if path.suffix.lower() in SUFFIXES and path.is_file()]
     left_out = [
@@ -46,6 +48,11 @@ def image_files(folder: Path) -> list[Path]:
     if not images:
         raise ValueError(f"{folder}: expected images ({', '.join(SUFFIXES)}), found none")
     return images
+
+
+def folder_name(folder: Path) -> str:
+    """The name of a folder, also of "." and "..", and of a link rather than what it leads to."""
+    return os.path.basename(os.path.abspath(folder))
 
 
 def check_names(paths: Iterable[Path]) -> None:

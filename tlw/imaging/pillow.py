@@ -69,7 +69,7 @@ class Opened:
 
 def read_content(path: Path | str) -> bytes:
     """A file's bytes. Raises ValueError, naming the file, where there are none to read."""
-    with readable(path):
+    with enough_memory(f"{path}: its bytes at once", "take a smaller file"), readable(path):
         return Path(path).read_bytes()
 
 

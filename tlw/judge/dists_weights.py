@@ -11,13 +11,14 @@ import tempfile
 from hashlib import sha256
 from pathlib import Path
 
-import pooch
 import torch
+from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from tlw.data.download import check_file, pip_download
+from tlw.data.download import check_file
+from tlw.data.packages import pip_download
 from tlw.data.unpack import extract
 from tlw.runtime.files import written_aside
 
@@ -40,7 +41,7 @@ def dists_weights(folder: Path | None = None) -> Path:
         DownloadError: where pip cannot get the package.
         ValueError: where what it got is another file.
     """
-    folder = Path(folder or os.environ.get("TLW_WEIGHTS") or pooch.os_cache("tlw"))
+    folder = Path(folder or os.environ.get("TLW_WEIGHTS") or user_cache_path("tlw"))
     path = folder / "dists.safetensors"
     if path.exists():
         if _is_right(path):

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 
 from tlw.config.settings import Precision
 from tlw.imaging.ranges import swap_channels, to_signed
-from tlw.judge.frozen_conv import FrozenConvReLU
 from tlw.judge.layer_distance import layer_distance, unit_features
 from tlw.judge.weights import judge_weights
-from tlw.runtime.precision import HALF, twice, two_halves
+from tlw.runtime.precision import HALF, twice, two_halves, usable
 
 # What a trunk is made of: convolutions by their number in torchvision's `features` with (stride,
 # padding), "pool" between them, and "tap" where LPIPS reads the features, always after a ReLU.
@@ -52,10 +51,9 @@ class Judge(nn.Module):
             authors' code hands it "bgr", and so do the paper's LPIPS columns.
         weights: the folder of the weights' files, see `tlw.judge.weights.judge_weights`; downloaded
             into it when they are not there.
-        precision: "float32" or "bf16-mixed", see `tlw.runtime.precision`. Fast is for training: a
-            fast
-            judge's ratios
-            of distances are right to a percent, its distances have a floor of some 1e-4.
+        precision: "float32" or "bf16-mixed", see `tlw.runtime.precision`. The latter is for
+            training: its ratios of distances are right to a percent, while its distances have a
+            floor of some 1e-4.
 
     The weights are frozen and no part of `state_dict`.
     """
@@ -77,17 +75,10 @@ class Judge(nn.Module):
         self.net, self.calibrated, self.channels = net, calibrated, channels
         self.precision: Precision = precision
         tensors = load_file(judge_weights(net, weights))
-        self.convs = nn.ModuleDict()
-        for index, stride, padding in (step for step in _TRUNKS[net] if isinstance(step, tuple)):
-            # copies: the file stays in memory as long as one of its tensors
-            weight, bias = (
-                tensors[f"features.{index}.{part}"].clone() for part in ("weight", "bias")
-            )
-            if precision == "bf16-mixed":
-                weight, bias = (twice(weight) if index == 0 else weight).to(HALF), bias.to(HALF)
-            # kernels and images in this layout take a sixth off the time on CPUs
-            weight = weight.contiguous(memory_format=torch.channels_last)
-            self.convs[str(index)] = FrozenConvReLU(weight, bias, stride=stride, padding=padding)
+        for name, tensor in tensors.items():
+            if name.startswith("features."):
+                # copies, for the file stays in memory as long as one of its tensors
+                self._keep(_buffer(name), _channels_last(tensor.clone()))
         for layer in range(_TRUNKS[net].count("tap")):
             head = tensors[f"heads.{layer}"].flatten().clone()
             self._keep(f"head_{layer}", head if calibrated else torch.ones_like(head))
@@ -110,6 +101,38 @@ class Judge(nn.Module):
         Raises:
             ValueError: for another shape, or a side below 16 (vgg) or 31 (alex) pixels.
         """
+        return self._features(images, self._kernels())
+
+    def against(self, hr: Tensor) -> Callable[[Tensor], Tensor]:
+        """D(., hr) as a function of images, with hr's features computed once.
+
+        It takes as many images as hr has, or several times as many, to be compared with hr anew.
+        """
+        kernels = self._kernels()
+        with torch.no_grad():
+            units = [unit_features(x, self.head_0.dtype) for x in self._features(hr, kernels)]
+        heads = [getattr(self, f"head_{layer}") for layer in range(len(units))]
+
+        def distance(images: Tensor) -> Tensor:
+            features = self._features(images, kernels)
+            return torch.stack([*map(layer_distance, features, units, heads)]).sum(dim=0)
+
+        return distance
+
+    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """D(sr, hr): (N,). Both images (N, 3, H, W) in [0, 1]; gradients flow to sr only."""
+        return self.against(hr)(sr)
+
+    def _kernels(self) -> list[tuple[Tensor, Tensor]]:
+        """Weight and bias of each convolution, in the precision that the device computes in."""
+        names = [step[0] for step in _TRUNKS[self.net] if isinstance(step, tuple)]
+        kernels = [(getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}")) for i in names]
+        if usable(self.precision, self.head_0.device) == "float32":
+            return kernels
+        (first, bias), *others = kernels
+        return [(x.to(HALF), b.to(HALF)) for x, b in [(twice(first), bias), *others]]
+
+    def _features(self, images: Tensor, kernels: list[tuple[Tensor, Tensor]]) -> list[Tensor]:
         smallest = _SMALLEST[self.net]
         if images.ndim != 4 or images.shape[1] != 3 or min(images.shape[2:]) < smallest:
             raise ValueError(
@@ -117,29 +140,27 @@ class Judge(nn.Module):
                 f"or more, found {tuple(images.shape)}"
             )
         x = to_signed(swap_channels(images) if self.channels == "bgr" else images)
-        x = ((x - self.shift) / self.spread).contiguous(memory_format=torch.channels_last)
-        if self.precision == "bf16-mixed":
+        x = _channels_last((x - self.shift) / self.spread)
+        if kernels[0][0].dtype == HALF:
             x = two_halves(x)
-        taps = []
+        taps, rest = [], iter(kernels)
         for step in _TRUNKS[self.net]:
             if step == "tap":
                 taps.append(x)
             elif step == "pool":
                 x = F.max_pool2d(x, _POOL_SIZE[self.net], 2)
             else:
-                x = self.convs[str(step[0])](x)
+                _, stride, padding = step
+                x = F.conv2d(x, *next(rest), stride, padding).relu_()
         return taps
 
-    def against(self, hr: Tensor) -> Callable[[Tensor], Tensor]:
-        """D(., hr) as a function of images, with hr's features computed once.
 
-        It takes as many images as hr has, or several times as many, to be compared with hr anew.
-        """
-        with torch.no_grad():
-            units = [unit_features(taps, self.head_0.dtype) for taps in self.features(hr)]
-        heads = [getattr(self, f"head_{layer}") for layer in range(len(units))]
-        return lambda images: sum(map(layer_distance, self.features(images), units, heads))
+def _buffer(name: str) -> str:
+    """A tensor's name as a buffer: features.28.weight is weight_28."""
+    _, index, part = name.split(".")
+    return f"{part}_{index}"
 
-    def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
-        """D(sr, hr): (N,). Both images (N, 3, H, W) in [0, 1]; gradients flow to sr only."""
-        return self.against(hr)(sr)
+
+def _channels_last(x: Tensor) -> Tensor:
+    """In the layout that convolutions are fastest in; tensors of other than four sides as is."""
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x

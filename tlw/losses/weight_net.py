@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from tlw.config.settings import Precision
 from tlw.losses.fixed_sum import Over, fixed_sum
-from tlw.runtime.precision import HALF, twice, two_halves
+from tlw.runtime.precision import HALF, twice, two_halves, usable
 
 
 class WeightNet(nn.Module):
@@ -48,7 +48,7 @@ class WeightNet(nn.Module):
             (N, 3, H, W), values in [0, 1].
         """
         x = torch.cat([hr, sr], dim=1).contiguous(memory_format=torch.channels_last)
-        if self.precision == "float32":
+        if usable(self.precision, x.device) == "float32":
             return fixed_sum(self.layers(x), k, over=self.over)
         first, *middle, sigmoid = self.layers
         with torch.autocast(x.device.type, HALF):

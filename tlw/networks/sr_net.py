@@ -1,6 +1,7 @@
 """A backbone behind the package's image convention, and its weights in a file that names them."""
 
 import json
+from itertools import chain
 from pathlib import Path
 
 import torch
@@ -26,17 +27,25 @@ class SRNet(nn.Module):
         net: the backbone.
         images: the range and channel order that it works in: "signed-rgb" is RGB in [-1, 1],
             "signed-bgr" BGR in [-1, 1] (the authors' weights), "unit-rgb" RGB in [0, 1].
+        scale: by which it enlarges; where given, what it makes is held to it.
     """
 
-    def __init__(self, net: nn.Module, images: str = "signed-rgb") -> None:
+    def __init__(
+        self, net: nn.Module, images: str = "signed-rgb", *, scale: int | None = None
+    ) -> None:
         super().__init__()
         self.net = net
+        self.scale = scale
         self.signed = images.startswith("signed")
         self.bgr = images.endswith("bgr")
 
     def forward(self, lr: Tensor) -> Tensor:
-        """lr (N, 3, H, W) in [0, 1] to sr (N, 3, sH, sW), not clamped."""
-        return self._outwards(self.net(self._inwards(lr)))
+        """lr (N, 3, H, W) in [0, 1] to sr (N, 3, sH, sW), not clamped.
+
+        Raises:
+            ValueError: when the backbone, perhaps a user's, gives anything else.
+        """
+        return self._outwards(self.net(self._inwards(lr)), lr)
 
     def features(self, lr: Tensor) -> Tensor:
         """The backbone's features of lr in [0, 1], see `tlw.backbones`."""
@@ -44,7 +53,7 @@ class SRNet(nn.Module):
 
     def reconstruct(self, features: Tensor, lr: Tensor) -> Tensor:
         """sr from the features; `reconstruct(features(lr), lr)` is `forward(lr)`."""
-        return self._outwards(self.net.reconstruct(features, self._inwards(lr)))
+        return self._outwards(self.net.reconstruct(features, self._inwards(lr)), lr)
 
     @property
     def num_features(self) -> int:
@@ -61,14 +70,34 @@ class SRNet(nn.Module):
         images = swap_channels(images) if self.bgr else images
         return to_signed(images) if self.signed else images
 
-    def _outwards(self, images: Tensor) -> Tensor:
+    def _outwards(self, images: Tensor, lr: Tensor) -> Tensor:
+        self._require_image(images, lr)
         images = from_signed(images) if self.signed else images
         return swap_channels(images) if self.bgr else images
+
+    def _require_image(self, found: object, lr: Tensor) -> None:
+        (count, _, *sides), kind = lr.shape, type(self.net)
+        is_image = isinstance(found, Tensor) and found.is_floating_point() and found.dim() == 4
+        expected = (count, 3, *(self.scale * side for side in sides)) if self.scale else None
+        if not is_image or (expected and tuple(found.shape) != expected):
+            raise ValueError(
+                f"{kind.__module__}:{kind.__qualname__}: expected a floating-point tensor "
+                f"{expected or '(N, 3, sH, sW)'} of lr {tuple(lr.shape)}, found {described(found)}"
+            )
+
+
+def described(found: object) -> str:
+    """What a user's class gave, for a message."""
+    if not isinstance(found, Tensor):
+        return f"a {type(found).__name__}"
+    gradient = "" if found.requires_grad or not torch.is_grad_enabled() else ", without a gradient"
+    return f"a tensor {tuple(found.shape)} of {found.dtype}{gradient}"
 
 
 def build_network(backbone: Backbone, scale: int) -> SRNet:
     """The network of a config entry, start weights as the backbone draws them."""
-    return SRNet(build(backbone.path, scale=scale, **backbone.arguments), backbone.images)
+    net = build(backbone.path, scale=scale, **backbone.arguments)
+    return SRNet(net, backbone.images, scale=scale)
 
 
 def save_network(path: Path, net: SRNet, cell: Cell | Imported) -> None:
@@ -124,10 +153,10 @@ def super_resolve(net: SRNet, lr: Tensor, *, tile: int = TILE, overlap: int = OV
     all of a large one.
 
     Raises:
-        ValueError: for tiles of which nothing would be left between their overlaps, or when the
-            memory does not do.
+        ValueError: for tiles of which nothing would be left between their overlaps, for a network
+            that gives something else, or when memory does not do.
     """
-    device = next(net.parameters()).device
+    device = next(chain(net.parameters(), net.buffers()), lr).device
 
     def upscale(part: Tensor) -> Tensor:
         height, width = part.shape[1:]

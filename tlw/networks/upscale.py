@@ -40,7 +40,6 @@ def upscale_images(
         output: a folder. What is there under these names is overwritten.
         tile: side of the tiles of an image that has more pixels than one of them, see
             `tlw.imaging.tiles`.
-
         max_pixels: of an image to read.
 
     Raises:

@@ -14,8 +14,9 @@ import pandas as pd
 from safetensors import SafetensorError, safe_open
 
 from tlw.config.config import Imported
+from tlw.config.record import read_record
 from tlw.report.statistics import Against, Row, differences, twins
-from tlw.report.typeset import OF_ALL, OF_CELL, to_latex, to_markdown
+from tlw.report.typeset import to_latex, to_markdown
 from tlw.runtime.files import written_aside
 from tlw.scoring.columns import METRICS, NUMBER, ROW
 
@@ -63,7 +64,7 @@ def read_published(path: Path, number: int) -> pd.DataFrame:
 
 
 def read_records(cells: Sequence[Path]) -> pd.DataFrame:
-    """What is on record of each trained cell: its row of `record.json`, versions in one column.
+    """What is on record of each trained cell, see `tlw.config.record`.
 
     Imported weights say themselves where they come from, in the columns source and sha256.
 
@@ -75,15 +76,7 @@ def read_records(cells: Sequence[Path]) -> pd.DataFrame:
         if not path.exists():  # it was not trained here
             rows += _imported(path.with_name("weights.safetensors"))
         else:
-            try:
-                record = json.loads(path.read_text(encoding="utf-8"))
-                record["versions"] = " ".join(f"{k} {v}" for k, v in record["versions"].items())
-                record["pairs"] = " ".join(f"{k} {v[:12]}" for k, v in record["pairs"].items())
-                rows.append({key: record[key] for key in [*OF_CELL, *OF_ALL]} | record)
-            except (ValueError, TypeError, AttributeError, KeyError) as error:
-                raise ValueError(
-                    f"{path}: no record of `tlw train`: {type(error).__name__}: {error}"
-                ) from None
+            rows.append(read_record(path).row())
     return pd.DataFrame(rows, dtype=object)  # whole numbers stay whole beside what has none
 
 

@@ -1,9 +1,10 @@
 """Which GPU is whose, among the jobs that run beside each other on one machine.
 
 Snakemake counts GPUs (`--resources gpu=4`) but gives none of them out. So each job claims its own:
-a lock on a file that stands for the device, gone with the job's last process, however that ends.
-The files lie in a folder of the user's for this machine, in the folder for temporary files. Jobs
-of other users do not see them; where people share a machine, CUDA_VISIBLE_DEVICES divides it.
+a file that stands for its claim, under the kernel's lock, which goes with the job's last process,
+however that ends. The files lie in a folder of the user's for this machine, in the folder for
+temporary files. Jobs of other users do not see them; where people share a machine,
+CUDA_VISIBLE_DEVICES divides it.
 
 In a SLURM job the devices are those of its allocation, numbered anew in each, so each allocation
 has locks of its own: they matter where several trainings are grouped into one SLURM job.
@@ -11,9 +12,6 @@ has locks of its own: they matter where several trainings are grouped into one S
 No torch in here, since CUDA reads CUDA_VISIBLE_DEVICES once, when it starts.
 """
 
-import fcntl
-import itertools
-import json
 import logging
 import os
 import re
@@ -21,13 +19,14 @@ import stat
 import subprocess
 import tempfile
 import time
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from tlw.runtime.launch import processes
+from filelock import FileLock, Timeout
 
 if TYPE_CHECKING:
     import torch
@@ -82,73 +81,66 @@ def claimed(count: int = 1, *, share: int = 1) -> Iterator[list[int]]:
         yield list(mine.values())
 
 
+class _Claim(NamedTuple):
+    """What the name of a claim's file says, `<device>,<share>,<pid>,<random>.lock`."""
+
+    device: str
+    share: int
+    pid: str
+
+
 def _wait_for(count: int, names: Sequence[str], share: int, locks: ExitStack) -> dict[str, int]:
     """The devices taken, with the descriptors of their locks."""
     folder, told = _folder(), False
     while True:
-        with (folder / "choice").open("ab") as choice:
-            fcntl.flock(choice, fcntl.LOCK_EX)  # for milliseconds: one looks and takes at a time
-            holders = {name: _holders(folder, name) for name in names}
-            free = [name for name in names if _has_room(holders[name], share)]
+        with FileLock(folder / "choice"):  # for milliseconds: one looks and takes at a time
+            claims = _claims(folder)
+            held = {name: [c for c in claims if c.device == quote(name, safe="")] for name in names}
+            free = [name for name in names if _has_room(held[name], share)]
             if len(free) >= count:
-                emptiest = sorted(free, key=lambda name: len(holders[name]))[:count]
+                emptiest = sorted(free, key=lambda name: len(held[name]))[:count]
                 return {name: _take(folder, name, share, locks) for name in emptiest}
         if not told:
-            whose = (
-                f"{name} by process {holder['pid']}" for name in names for holder in holders[name]
-            )
+            whose = (f"{name} by process {claim.pid}" for name in names for claim in held[name])
             log.info("waiting for a GPU; held: %s", ", ".join(whose))
             told = True
         time.sleep(0.2)
 
 
-def _has_room(holders: Sequence[dict[str, int]], share: int) -> bool:
-    return len(holders) < min([share, *(holder["share"] for holder in holders)])
+def _has_room(claims: Sequence[_Claim], share: int) -> bool:
+    return len(claims) < min([share, *(claim.share for claim in claims)])
 
 
-def _holders(folder: Path, name: str) -> list[dict[str, int]]:
-    """What those who hold a device now wrote into its lock files."""
-    holders = []
-    for path in folder.glob(f"{_stem(name)}.*"):
-        with path.open("rb") as file:
-            if not _locks(file.fileno()):
-                holders.append(json.loads(file.read()))
-    return holders
+def _claims(folder: Path) -> list[_Claim]:
+    """The claims of jobs that live; the files of others are deleted."""
+    claims = []
+    for path in folder.glob("*,*,*,*.lock"):
+        try:
+            with FileLock(path, timeout=0):
+                path.unlink()
+        except Timeout:
+            device, share, pid, _ = path.name.split(",")
+            claims.append(_Claim(device, int(share), pid))
+    return claims
 
 
 def _take(folder: Path, name: str, share: int, locks: ExitStack) -> int:
-    """Locks the first free file of a device until `locks` ends."""
-    for place in itertools.count():
-        file = os.open(folder / f"{_stem(name)}.{place}", os.O_RDWR | os.O_CREAT, 0o600)
-        if not _locks(file):
-            os.close(file)
-            continue
-        locks.callback(os.close, file)
-        locks.callback(fcntl.flock, file, fcntl.LOCK_UN)  # also for children that live on
-        content = json.dumps({"pid": os.getpid(), "share": share}).encode()
-        os.pwrite(file, content, 0)
-        os.ftruncate(file, len(content))
-        return file
-
-
-def _locks(file: int) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _stem(name: str) -> str:
-    return "gpu-" + quote(name, safe="")
+    """Claims a device until `locks` ends."""
+    claim = ",".join([quote(name, safe=""), str(share), str(os.getpid()), uuid.uuid4().hex])
+    path, files = folder / f"{claim}.lock", []
+    locks.callback(path.unlink, missing_ok=True)
+    locks.enter_context(FileLock(path, on_acquired=files.append))
+    return files[0]
 
 
 def _folder() -> Path:
     """Where the lock files lie: for this user, this machine, and this SLURM job, if any."""
-    folder = Path(tempfile.gettempdir()) / f"tlw-{os.getuid()}"
+    user = os.getuid() if hasattr(os, "getuid") else None  # Windows has a folder for each user
+    folder = Path(tempfile.gettempdir()) / f"tlw-{user}"
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    theirs = user is not None and (found.st_uid != user or found.st_mode & 0o077)
+    if not stat.S_ISDIR(found.st_mode) or theirs:
         raise ValueError(
             f"{folder}: expected a folder of yours that nobody else can use, for locks of GPUs, "
             f"found {stat.filemode(found.st_mode)} of user {found.st_uid}; remove it, or set TMPDIR"
@@ -171,19 +163,26 @@ def _count() -> int:
         return len(list(Path("/proc/driver/nvidia/gpus").glob("*")))
 
 
+def ranks() -> int:
+    """How many processes train one network together, as torchrun tells each of them; else 1."""
+    return int(os.environ.get("WORLD_SIZE", 1)) if "LOCAL_RANK" in os.environ else 1
+
+
 def pick_device(device: str) -> "torch.device":
     """The device of that name; "auto" is the first GPU, or the CPU where there is none.
 
+    A GPU becomes torch's current one; of several ranks each has its own.
+
     Raises:
-        ValueError: for one that cannot be used, or one with a number for several processes.
+        ValueError: for one that cannot be used, or one with a number for several ranks.
     """
     import torch
 
-    if processes() > 1 and device.startswith("cuda:"):
+    if ranks() > 1 and device.startswith("cuda:"):
         raise ValueError(f"expected device cuda or auto for several GPUs, found {device!r}")
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and processes() > 1:  # each has its own
+    if device == "cuda" and ranks() > 1:
         device = f"cuda:{os.environ['LOCAL_RANK']}"
     try:
         found = torch.device(device)
@@ -191,4 +190,6 @@ def pick_device(device: str) -> "torch.device":
     except (RuntimeError, AssertionError) as error:  # torch built without CUDA asserts
         reason = str(error).splitlines()[0]
         raise ValueError(f"device {device!r} cannot be used: {reason}; try 'cpu'") from None
+    if found.type == "cuda" and found.index is not None:
+        torch.cuda.set_device(found)  # some of what torch does goes to the current one
     return found

@@ -1,6 +1,7 @@
 """How errors are told: what was expected, what was found, under which key, and what is near."""
 
 import difflib
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,13 +24,24 @@ def at(key: str) -> Iterator[None]:
 
 
 def near(name: Any, known: Iterable[str]) -> str:
-    """The known name that is nearest, in brackets, or nothing."""
+    """The known name that is nearest, for the end of a message, or nothing."""
     by_lower = {word.lower(): word for word in known}
     found = difflib.get_close_matches(str(name).lower(), list(by_lower), n=1)
-    return f" (did you mean {by_lower[found[0]]!r}?)" if found else ""
+    return f"; did you mean {by_lower[found[0]]!r}?" if found else ""
 
 
 def shown(value: Any) -> str:
     """A value as a message shows it, cut off where it is long."""
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:80]}..."
+
+
+def printable(text: str) -> str:
+    """Text with its control characters escaped, but for ends of lines."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
+
+
+def without_secrets(text: str) -> str:
+    """A message of another program's without users, passwords and queries of URLs in it."""
+    text = re.sub(r"//[^/\s]*@", "//", text)
+    return printable(re.sub(r"\?[^\s'\")]+", "?...", text))

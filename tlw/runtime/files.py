@@ -28,7 +28,22 @@ def written_aside(target: Path | str) -> Iterator[Path]:
     except OSError as error:
         if error.filename not in (None, str(aside)):
             raise  # of a file that the block reads
-        reason = f"{target}: could not be written ({error.strerror or error})"
-        raise (OSError(error.errno, reason) if error.errno else OSError(reason)) from error
+        raise _not_written(target, error) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextmanager
+def naming(path: Path | str) -> Iterator[None]:
+    """The system's errors in writing, which do not say to which file, name `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or error.filename is not None:
+            raise
+        raise _not_written(path, error) from error
+
+
+def _not_written(path: Path | str, error: OSError) -> OSError:
+    reason = f"{path}: could not be written ({error.strerror or error})"
+    return OSError(error.errno, reason) if error.errno else OSError(reason)

@@ -21,8 +21,19 @@ def enough_memory(what: str, advice: str) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        words = str(error)
-        if not isinstance(error, MemoryError) and not any(sign in words for sign in _TORCHS_WORDS):
+        end = end_of_memory(error)
+        if end is None:
             raise
-        reason = words.strip().splitlines()[0] if words.strip() else "out of memory"
+        reason = str(end).strip().splitlines()[0] if str(end).strip() else "out of memory"
         raise ValueError(f"{what}: too much for the memory ({reason}); {advice}") from None
+
+
+def end_of_memory(error: BaseException | None) -> BaseException | None:
+    """The error that says that memory did not do, where it is this one or led to it."""
+    while error is not None:
+        words = str(error)
+        is_torchs = isinstance(error, RuntimeError) and any(s in words for s in _TORCHS_WORDS)
+        if isinstance(error, MemoryError) or is_torchs:
+            return error
+        error = error.__cause__ or error.__context__
+    return None

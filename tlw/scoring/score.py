@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,13 @@ import torch
 from tqdm import tqdm
 
 from tlw.data.protocols import Protocol
-from tlw.imaging.image_files import check_names, image_files, read_image, some
+from tlw.imaging.image_files import (
+    check_names,
+    folder_name,
+    image_files,
+    read_image,
+    some,
+)
 from tlw.imaging.ranges import crop_to_multiple, to_tensor
 from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.errors import at
@@ -93,11 +98,6 @@ def score_images(
         )
     _tell_infinite(rows, protocol)
     return pd.DataFrame(rows)
-
-
-def folder_name(folder: Path) -> str:
-    """The name of a folder, also of "." and "..", and of a link rather than what it leads to."""
-    return os.path.basename(os.path.abspath(folder))
 
 
 def _fitting(sr: np.ndarray, whole: np.ndarray, multiple: int) -> tuple[np.ndarray, np.ndarray]:

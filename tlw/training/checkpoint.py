@@ -1,4 +1,4 @@
-"""Checkpoints of a training: written aside, checked when read, bound to one cell and its images."""
+"""Checkpoints of a training: whole or passed over, of one form, of one cell and its images."""
 
 import hashlib
 import io
@@ -6,16 +6,46 @@ import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import ConfigDict, Field, NonNegativeFloat, NonNegativeInt
 
+from tlw.config.record import Sitting
+from tlw.config.schema import Model
+from tlw.runtime.errors import shown
 from tlw.runtime.files import written_aside
 
 log = logging.getLogger(__name__)
+_FORMAT = 2
 _KEPT = 2
 _NAME = re.compile(r"step-\d{8,}-[0-9a-f]{16}\.pt")
 _LEFT_BY_A_KILL = ".step-*.part"
+
+
+class LogState(Model):
+    """What `tlw.training.training_log` goes on from."""
+
+    pending: list[dict[str, Annotated[float, Field(allow_inf_nan=True)]]]
+    seconds: NonNegativeFloat
+    size: NonNegativeInt
+
+
+class Saved(Model):
+    """A checkpoint: what a training goes on from."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    path: Path
+    format: int
+    belongs_to: dict[str, str]
+    step: int = Field(strict=True, ge=1, description="steps done")
+    net: dict[str, Any] = Field(description="state dicts, as torch has them")
+    loss: dict[str, Any]
+    optimizer: dict[str, Any]
+    gradient_rms: dict[int, float]
+    sittings: tuple[Sitting, ...]
+    log: LogState
 
 
 class Checkpoints:
@@ -25,32 +55,35 @@ class Checkpoints:
         folder: made when the first one is saved.
         belongs_to: what identifies the training, such as its cell and the digest of its config; a
             checkpoint that differs in any of it is refused.
+        steps: of the whole training.
     """
 
-    def __init__(self, folder: Path, belongs_to: Mapping[str, str]) -> None:
-        self.folder, self.belongs_to = Path(folder), dict(belongs_to)
+    def __init__(self, folder: Path, belongs_to: Mapping[str, str], steps: int) -> None:
+        self.folder, self.belongs_to, self.steps = Path(folder), dict(belongs_to), steps
 
     def save(self, step: int, state: dict[str, Any]) -> None:
-        """Writes tensors and plain values; the last two checkpoints are kept.
+        """Writes the fields of `Saved`, tensors and plain values; the last two are kept.
 
         Raises:
             OSError: when the disk is full; the earlier checkpoints stay as they are.
         """
         buffer = io.BytesIO()
-        torch.save({"belongs_to": self.belongs_to, "step": step, **state}, buffer)
+        torch.save(
+            {"format": _FORMAT, "belongs_to": self.belongs_to, "step": step, **state}, buffer
+        )
         content = buffer.getbuffer()
         with written_aside(self.folder / f"step-{step:08d}-{_hash(content)}.pt") as aside:
             aside.write_bytes(content)
         for old in [*self._newest_first()[_KEPT:], *self.folder.glob(_LEFT_BY_A_KILL)]:
             old.unlink()
 
-    def load(self) -> dict[str, Any] | None:
-        """The newest whole checkpoint with its `step`, on the CPU, or None where there is none.
+    def load(self) -> Saved | None:
+        """The newest whole checkpoint, on the CPU, or None where there is none.
 
         A damaged one is removed, with a warning, and the one before it taken.
 
         Raises:
-            ValueError: for a checkpoint of another training.
+            ValueError: for a checkpoint of another training, or of another form.
         """
         for path in self._newest_first():
             content = path.read_bytes()
@@ -58,19 +91,45 @@ class Checkpoints:
                 log.warning("%s: damaged (its hash differs): removed, the one before counts", path)
                 path.unlink()  # kept, it would pass for newer than those that come now
                 continue
-            state = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-            self._refuse_others(path, state["belongs_to"])
-            return state
+            return self._checked(path, content)
         return None
 
     def clear(self) -> None:
-        """Empties the folder of a finished training, oldest checkpoint first, and removes it."""
+        """Removes what a finished training needs no more; what does not go is warned of."""
         if not self.folder.is_dir():
             return
-        for path in [*reversed(self._newest_first()), *self.folder.glob("*")]:
-            path.unlink(missing_ok=True)
-        if not self.folder.is_symlink():
-            self.folder.rmdir()
+        try:
+            for path in [*reversed(self._newest_first()), *self.folder.glob("*")]:
+                path.unlink(missing_ok=True)
+            if not self.folder.is_symlink():
+                self.folder.rmdir()
+        except OSError as error:
+            log.warning("%s: left where it is (%s); the training is finished, so it may be deleted",
+                        self.folder, error)  # fmt: skip
+
+    def _checked(self, path: Path, content: bytes) -> Saved:
+        try:
+            found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except Exception as error:  # torch has many, for what it has not written
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise self._refused(path, f"torch cannot read it: {reason}") from None
+        if not isinstance(found, dict) or found.get("format") != _FORMAT:
+            form = found.get("format") if isinstance(found, dict) else None
+            raise self._refused(path, f"expected format {_FORMAT}, found {shown(form)}")
+        try:
+            saved = Saved.parse(found | {"path": path}, "not in the form of a checkpoint")
+        except ValueError as error:
+            raise self._refused(path, str(error)) from None
+        self._refuse_others(path, saved.belongs_to)
+        if saved.step > self.steps:
+            raise self._refused(path, f"expected at most {self.steps} steps, found {saved.step}")
+        return saved
+
+    def _refused(self, path: Path, reason: str) -> ValueError:
+        return ValueError(
+            f"{path}: {reason}; go on with the version of tlw that wrote it, or delete "
+            f"{self.folder} to start anew"
+        )
 
     def _refuse_others(self, path: Path, found: dict[str, str]) -> None:
         for key in sorted(found.keys() | self.belongs_to.keys()):

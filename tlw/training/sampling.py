@@ -125,13 +125,22 @@ class Batches(Dataset):
         order = np.random.default_rng([self.seed, _ORDER, epoch])
         if self.recipe.sampling == "whole":
             s, i = self.images[order.permutation(len(self.images))[index]]
-            return [self.sets[s].stored(i)]
+            return [self._read(s, i)]
         start = index * self.recipe.batch
         chosen = order.permutation(len(self.tiles))[start : start + self.recipe.batch]
         return [self._crop(*self.tiles[tile]) for tile in chosen]
 
     def _crop(self, s: int, i: int, y: int, x: int) -> tuple[Tensor, Tensor]:
-        return self.sets[s].crop(i, y, x, self.recipe.size // self.scale)
+        return self._read(s, i, y, x, self.recipe.size // self.scale)
+
+    def _read(self, s: int, i: int, *crop: int) -> tuple[Tensor, Tensor]:
+        pairs = self.sets[s]
+        try:
+            return pairs.crop(i, *crop) if crop else pairs.stored(i)
+        except (KeyError, OSError, RuntimeError) as error:  # as h5py has them
+            raise ValueError(
+                f"{pairs.path}: image {pairs.names[i]} cannot be read: {error}; build the file anew"
+            ) from None
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         s, i = self.images[rng.integers(len(self.images))]

@@ -5,40 +5,29 @@ step alone, so a run that was killed and goes on from its checkpoint ends, on a 
 number of threads, with the same weights bit by bit as one that was never killed.
 """
 
-import json
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from tlw.backbones import count_parameters
-from tlw.backbones.init import init_weights
-from tlw.config import lookup
 from tlw.config.config import Cell
-from tlw.config.settings import LossSettings, PixelSettings, Precision, TLWSettings, UDLSettings
-from tlw.imaging.ranges import to_unit
-from tlw.losses.pixel import PixelLoss
-from tlw.losses.tlw import TLWLoss
-from tlw.losses.udl import UDLLoss, WithUncertainty
-from tlw.networks.sr_net import build_network, save_network
-from tlw.runtime import launch
-from tlw.runtime.devices import pick_device
+from tlw.config.record import Record, read_record
+from tlw.networks.sr_net import save_network
+from tlw.runtime.devices import pick_device, ranks
 from tlw.runtime.files import written_aside
-from tlw.runtime.locks import Lock, only_one
-from tlw.runtime.precision import HALF, full_float32
-from tlw.runtime.provenance import commit, device_name, versions
-from tlw.runtime.stopping import leave_signals_to_the_parent, stop_signal
+from tlw.runtime.locks import only_one
+from tlw.runtime.precision import full_float32
+from tlw.runtime.stopping import stop_signal
 from tlw.training import parallel
 from tlw.training.checkpoint import Checkpoints
-from tlw.training.replay import CudaGraphs, Figures, Replayed
+from tlw.training.reading import read_ahead
+from tlw.training.run import Run
 from tlw.training.sampling import Batches, noise_seed, training_sets
 from tlw.training.training_log import NoLog, TrainingLog
 
@@ -59,8 +48,9 @@ def train(
 ) -> None:
     """Trains a cell, or goes on with it, and leaves the results in its folder.
 
-    In a process that was started as one of several, see `tlw.runtime.launch`, it trains with the
-    others.
+    In a process that torchrun started as one of several it trains with the others, see
+    `tlw.training.parallel`. Where another process has finished the same training while this one
+    waited for the folder, nothing is left to do.
 
     Args:
         cell: what to train.
@@ -78,173 +68,92 @@ def train(
 
     Raises:
         ValueError: for pairs that are not the cell's, a checkpoint of another config or of other
-            images, a batch that cannot be dealt out to several processes, or a step that cannot be
-            recorded.
+            images, a batch that cannot be shared out to several ranks, a step that cannot be
+            recorded or for which memory does not do, a network or loss of the user's that gives
+            something else than an image or a scalar.
         FloatingPointError: when a loss or a weight is not finite.
         OSError: naming the file that could not be written, as on a full disk, or the process that
             trains in this folder (TimeoutError).
         SystemExit: with 128 + the signal, after a checkpoint, on SIGTERM or SIGINT.
     """
-    cell.recipe.check_processes(launch.processes())
-    folder, device = Path(folder), pick_device(device)
+    cell.recipe.check_processes(ranks())
+    folder, device, before = Path(folder), pick_device(device), _stamp(folder)
     kept_on = device if not workers and _has_room(device, pairs) else None
     batches = Batches(training_sets(cell, pairs, device=kept_on), cell.recipe, cell.seed)
-    cuda_graphs = cuda_graphs and device.type == "cuda" and launch.processes() == 1
+    images = {pairs.image_set: pairs.digest() for pairs in batches.sets}
     with full_float32(), parallel.joined(device), _first_ones_lock(folder, patience) as lock:
-        images = {f"pairs of {pairs.image_set}": pairs.digest() for pairs in batches.sets}
-        belongs_to = {"cell": cell.name, "config": cell.digest, **images}
-        checkpoints = Checkpoints(folder / "checkpoints", belongs_to)
-        with parallel.first_one_first():
-            run = Run(cell, device, judge_folder, cuda_graphs=cuda_graphs)
-            state = checkpoints.load()
-        start = run.resume(state) if state else 0
-        loader = DataLoader(
-            batches, batch_size=None, sampler=range(start, len(batches)), num_workers=workers,
-            pin_memory=device.type == "cuda" and not kept_on,
-            worker_init_fn=leave_signals_to_the_parent,
-        )  # fmt: skip
-        if lock:  # the first process, which alone writes
+        if parallel.of_first(lambda: _is_finished(folder, before, cell, images)):
+            log.info("%s: finished meanwhile, by the training that was waited for", cell.name)
+            return
+        run = Run(cell, device, judge_folder, cuda_graphs=cuda_graphs)
+        belongs_to = {"cell": cell.name, "config": cell.digest}
+        belongs_to |= {f"pairs of {name}": digest for name, digest in images.items()}
+        checkpoints = Checkpoints(folder / "checkpoints", belongs_to, len(batches))
+        saved = parallel.of_first(checkpoints.load)
+        start = run.begin(saved)
+        journal = NoLog()
+        if lock:  # the first rank, which alone writes
             log.info("%s: %s at step %d of %d, on %s", cell.name, "goes on" if start else "starts",
                      start, len(batches), _where(device))  # fmt: skip
-            journal = TrainingLog(folder, cell, batches, start, state and state["log"])
-        else:
-            journal = NoLog()
+            journal = TrainingLog(folder, cell, batches, start, saved and saved.log.model_dump())
+        source = read_ahead(
+            batches, start, workers=workers, pinned=device.type == "cuda" and not kept_on
+        )
 
-        stop, saved = 0, time.monotonic()
-        with journal, logging_redirect_tqdm(), stop_signal() as received:
-            for step, (lr, hr) in enumerate(journal.timed(loader), start):
+        stop, saved_at = 0, time.monotonic()
+        with journal, logging_redirect_tqdm(), stop_signal() as received, source as in_order:
+            for step, (lr, hr) in enumerate(journal.timed(in_order), start):
                 epoch, place = divmod(step, batches.steps_per_epoch)
                 if step == start or place == 0:
                     run.start_epoch(epoch)
-                torch.manual_seed(noise_seed(cell.seed, step))
-                mine = parallel.deal(len(lr))
+                torch.manual_seed(noise_seed(cell.seed, step) + parallel.rank())
+                mine = parallel.part(len(lr))
                 figures = run.step(*(x[mine].to(device, non_blocking=True) for x in (lr, hr)))
+                run.note_gradient(step + 1)
                 figures = parallel.mean(figures)
                 stop = parallel.highest(max(received, default=0))
                 if lock:
                     lock.check()
                     journal.add(step, epoch, figures.pop("loss"), figures, images=len(lr))
-                    if stop or time.monotonic() - saved >= checkpoint_seconds:
+                    if stop or time.monotonic() - saved_at >= checkpoint_seconds:
                         journal.check()
-                        run.check(cell.name)
+                        run.check()
                         checkpoints.save(step + 1, {**run.state(), "log": journal.state()})
-                        saved = time.monotonic()
+                        saved_at = time.monotonic()
                 if stop:
                     break
-        if lock and not stop:
-            run.check(cell.name)
-            save_network(folder / "weights.safetensors", run.plain_net, cell)
-            journal.finish()
-            _write_record(folder / "record.json", cell, run, batches, journal.seconds)
-            checkpoints.clear()
+            if lock and not stop:
+                journal.check()
+                run.check()
+                save_network(folder / "weights.safetensors", run.plain_net, cell)
+                journal.finish()
+                _write_record(folder, run, len(batches), images, journal.seconds)
+                checkpoints.clear()
     if stop:
         log.warning("%s: stopped by a signal after step %d, saved", cell.name, step + 1)
         raise SystemExit(128 + stop)
 
 
-class Run:
-    """What changes while a cell is trained: network, loss and their optimisers.
-
-    The seed alone decides the start weights: all losses of a cell group start from the same
-    super-resolution network, both weighted losses from the same weighting network.
-    """
-
-    def __init__(
-        self,
-        cell: Cell,
-        device: torch.device,
-        judge_folder: Path | None = None,
-        *,
-        cuda_graphs: bool = False,
-    ) -> None:
-        torch.manual_seed(cell.seed)
-        self.plain_net = build_network(cell.backbone, cell.scale)
-        init_weights(self.plain_net, cell.recipe.init)
-        self.net: nn.Module = self.plain_net
-        torch.manual_seed(cell.seed + 1)
-        self.loss = _build_loss(cell.loss, judge_folder, cell.recipe.precision)
-        if isinstance(self.loss, UDLLoss):
-            self.net = WithUncertainty(self.plain_net, form=self.loss.settings.form)
-        self.net.to(device, memory_format=torch.channels_last).train()
-        self.loss.to(device).train()
-        self.device = device
-        self.fast = cell.recipe.precision == "bf16-mixed"
-        self.optimizer = torch.optim.Adam(
-            self.net.parameters(),
-            lr=cell.recipe.learning_rate,
-            betas=cell.recipe.betas,
-            fused=True,  # one operation, not twelve for each of RCAN's 1,628 tensors
-        )
-        optimizers = [self.optimizer, getattr(self.loss, "optimizer", None)]
-        optimizers = [optimizer for optimizer in optimizers if optimizer]
-        parallel.put_together([self.net, self.loss], optimizers)
-        self._k = torch.zeros((), dtype=torch.float64, device=device)
-        self.replayed = (
-            Replayed(self._take, CudaGraphs(device, optimizers)) if cuda_graphs else None
-        )
-
-    def start_epoch(self, epoch: int) -> None:
-        """Sets what follows the epoch: k, or the UDL's step."""
-        if hasattr(self.loss, "start_epoch"):  # a loss of the user's need not have one
-            self.loss.start_epoch(epoch)
-        if isinstance(self.loss, UDLLoss) and self.loss.freezes:
-            self.net.freeze()
-        if isinstance(self.loss, TLWLoss):
-            self.loss.k = self._k.fill_(self.loss.k)  # a tensor, which a recorded step looks up
-        elif self.replayed and not isinstance(self.loss, PixelLoss):
-            self.replayed.forget()
-
-    def step(self, lr: Tensor, hr: Tensor) -> Figures:
-        """One step on a batch of images in [0, 1], or of their 8-bit levels.
-
-        Returns:
-            Scalars: the loss, detached, and its own figures.
-        """
-        return self.replayed(lr, hr) if self.replayed else self._take(lr, hr)
-
-    def _take(self, lr: Tensor, hr: Tensor) -> Figures:
-        lr, hr = (to_unit(x).contiguous(memory_format=torch.channels_last) for x in (lr, hr))
-        with torch.autocast(self.device.type, HALF, enabled=self.fast):
-            output = self.net(lr)
-        output = tuple(o.float() for o in output) if isinstance(output, tuple) else output.float()
-        loss = self.loss(output, hr)  # takes the step of phi, for the weighted losses
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        return {"loss": loss.detach(), **getattr(self.loss, "last", {})}
-
-    def check(self, name: str) -> None:
-        """Raises FloatingPointError, with the cell's name, for a weight that is not finite."""
-        for key, value in self.net.state_dict().items():
-            if not value.isfinite().all():
-                raise FloatingPointError(
-                    f"{name}: {key} of the network is not finite after the last step: training "
-                    "stopped, nothing of it was written. A lower learning_rate, or precision "
-                    "exact, may help"
-                )
-
-    def state(self) -> dict[str, Any]:
-        """All of it, as tensors and plain values."""
-        return {
-            "net": self.net.state_dict(),
-            "loss": self.loss.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-
-    def resume(self, state: dict[str, Any]) -> int:
-        """Takes over a `state`; the step to go on with."""
-        if any(key.startswith("frozen.") for key in state["net"]):
-            self.net.freeze()
-        self.net.load_state_dict(state["net"])
-        self.loss.load_state_dict(state["loss"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        return state["step"]
-
-
-def _first_ones_lock(folder: Path, patience: float) -> AbstractContextManager[Lock | None]:
+def _first_ones_lock(folder: Path, patience: float) -> AbstractContextManager:
     """The lock of a cell's folder, in the first of several processes; None in the others."""
     is_first = parallel.rank() == 0
     return only_one(folder / ".lock", patience=patience) if is_first else nullcontext()
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    """What changes when the folder's record is written."""
+    record = folder / "record.json"
+    return (record.stat().st_ino, record.stat().st_mtime_ns) if record.exists() else None
+
+
+def _is_finished(
+    folder: Path, before: tuple[int, int] | None, cell: Cell, images: Mapping[str, str]
+) -> bool:
+    """Whether the same training has been finished since the record had the stamp `before`."""
+    if _stamp(folder) in (None, before):
+        return False
+    record = read_record(folder / "record.json")
+    return (record.digest, record.pairs) == (cell.digest, images)
 
 
 def _has_room(device: torch.device, pairs: Sequence[Path]) -> bool:
@@ -259,37 +168,24 @@ def _where(device: torch.device) -> str:
     return str(device) if parallel.size() == 1 else f"{parallel.size()} times {device.type}"
 
 
-def _build_loss(
-    settings: LossSettings, judge_folder: Path | None, precision: Precision
-) -> nn.Module:
-    changes = settings.model_dump(exclude={"kind", "base"})
-    if isinstance(settings, PixelSettings):
-        return PixelLoss(settings.base)
-    if isinstance(settings, TLWSettings):
-        return TLWLoss(settings.base, weights=judge_folder, precision=precision, **changes)
-    if isinstance(settings, UDLSettings):
-        return UDLLoss(**changes)
-    return lookup.locate(settings.path, f"'{settings.path}'")(**settings.arguments)
-
-
-def _write_record(path: Path, cell: Cell, run: Run, batches: Batches, seconds: float) -> None:
-    record = {
-        "cell": cell.name,
-        "digest": cell.digest,
-        "preset": cell.preset,
-        "protocol": cell.protocol,
-        "seed": cell.seed,
-        "parameters": count_parameters(run.plain_net),
-        "steps": len(batches),
-        "training_seconds": round(seconds, 1),
-        "device": device_name(run.device),
-        "processes": parallel.size(),
-        "precision": cell.recipe.precision,
-        "cuda_graphs": run.replayed is not None,
-        "pairs": {pairs.image_set: pairs.digest() for pairs in batches.sets},
-        "commit": commit(),
-        "versions": versions(),
-        "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    with written_aside(path) as aside:
-        aside.write_text(json.dumps(record, indent=2) + "\n")
+def _write_record(
+    folder: Path, run: Run, steps: int, images: Mapping[str, str], seconds: float
+) -> None:
+    cell = run.cell
+    record = Record(
+        cell=cell.name,
+        digest=cell.digest,
+        preset=cell.preset,
+        protocol=cell.protocol,
+        seed=cell.seed,
+        parameters=count_parameters(run.plain_net),
+        steps=steps,
+        training_seconds=round(seconds, 1),
+        precision=cell.recipe.precision,
+        gradient_rms=run.gradient_rms,
+        pairs=images,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        sittings=run.sittings,
+    )
+    with written_aside(folder / "record.json") as aside:
+        aside.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

@@ -5,16 +5,15 @@ import io
 import logging
 import math
 import os
-import platform
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
+import torch
 from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from tlw.config.config import Cell
@@ -23,6 +22,8 @@ from tlw.training.sampling import Batches
 
 log = logging.getLogger(__name__)
 _EVERY = 10  # steps in a row of the CSV
+_WRITE_SECONDS = 2.0  # between looks at the disk
+_SPEED = ("images_per_second", "waiting")
 
 
 class TrainingLog:
@@ -30,7 +31,10 @@ class TrainingLog:
 
     The CSV lies in checkpoints/ until `finish` copies it to training.csv. Its columns: step (steps
     done), epoch (from 0), the loss and its own figures, images_per_second, and waiting, the share
-    of the time that went into waiting for data.
+    of the time that went into waiting for data. TensorBoard has the same under train/ and speed/.
+
+    A device is not waited for: the figures of ten steps are copied together, and read when those of
+    the next ten are on their way. Files get their rows every two seconds, and with a checkpoint.
 
     Args:
         folder: the cell's.
@@ -42,18 +46,21 @@ class TrainingLog:
     """
 
     def __init__(
-        self, folder: Path, cell: Cell, batches: Batches, start: int, state: dict | None
+        self, folder: Path, cell: Cell, batches: Batches, start: int, state: Mapping | None
     ) -> None:
         self.folder, self.name = folder, cell.name
         self.path = folder / "checkpoints" / "training.csv"
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.start, self.batches = start, batches
         state = state or {"pending": [], "seconds": 0.0, "size": 0}
-        self.pending: list[dict[str, Any]] = list(state["pending"])
+        self._pending: list[_Step] = [_Step.of(row) for row in state["pending"]]
+        self._copied: _Copied | None = None  # ten steps whose figures are on their way
+        self._rows: list[dict[str, Any]] = []  # not in the files yet
         self._before, self._began = state["seconds"], time.monotonic()
-        self._images, self._waited, self._tick = 0, 0.0, time.monotonic()
+        self._images, self._waited, self._tick, self._wrote = 0, 0.0, time.monotonic(), 0.0
         self._cut(state["size"])
-        self._board = _Board(folder / "tensorboard", start)
+        with _told(folder / "tensorboard"):
+            self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
 
     def __enter__(self) -> Self:
         batches = self.batches
@@ -65,6 +72,8 @@ class TrainingLog:
 
     def __exit__(self, *_: object) -> None:
         self._bar.close()
+        with suppress(OSError):  # of a full disk, which has been told
+            self._board.close()
 
     @property
     def seconds(self) -> float:
@@ -84,73 +93,86 @@ class TrainingLog:
             yield batch
 
     def add(self, step: int, epoch: int, loss: Tensor, figures: dict, *, images: int) -> None:
-        """Takes a step's figures; writes a row when ten are together, or an epoch ends.
-
-        Figures stay tensors until then, so that a GPU is not waited for at each step.
-        """
-        self.pending.append({"step": step + 1, "epoch": epoch, "loss": loss} | figures)
+        """Takes a step's figures; closes a row when ten are together, or an epoch ends."""
+        self._pending.append(_Step(step + 1, epoch, {"loss": loss} | figures))
         self._images += images
         self._bar.update(images)
-        if len(self.pending) >= _EVERY or self._ends_epoch(step + 1):
-            self.check()
-            self._flush()
+        if len(self._pending) >= _EVERY or self._ends_epoch(step + 1):
+            self._read()
+            now = time.monotonic()
+            elapsed = max(now - self._tick, 1e-9)
+            speed = self._images / elapsed, self._waited / elapsed
+            self._copied = _Copied(self._pending, dict(zip(_SPEED, speed, strict=True)))
+            self._pending, self._images, self._waited, self._tick = [], 0, 0.0, now
+            if now - self._wrote >= _WRITE_SECONDS:
+                self._write()
 
     def check(self) -> None:
-        """Raises FloatingPointError, with the step, if a loss since the last row is not finite."""
-        for row in self.pending:
-            row.update(
-                {key: float(value) for key, value in row.items() if isinstance(value, Tensor)}
-            )
-            if not math.isfinite(row["loss"]):
-                raise FloatingPointError(
-                    f"{self.name}: the loss of step {row['step']} (epoch {row['epoch']}) is "
-                    f"{row['loss']}: training stopped, no checkpoint of it was written. A lower "
-                    "learning_rate, or precision exact, may help"
-                )
+        """Reads and writes what there is.
+
+        Raises:
+            FloatingPointError: with the step, if a loss since the last look is not finite.
+        """
+        try:
+            self._read()
+            self._require_finite(_Copied(self._pending, {}).read())
+        finally:
+            self._write()
 
     def state(self) -> dict[str, Any]:
         """For the checkpoint; call `check` before."""
-        return {
-            "pending": [dict(row) for row in self.pending],
-            "seconds": self.seconds,
-            "size": self._secured(),
-        }
+        pending = [step.row(values) for step, values in _Copied(self._pending, {}).read()]
+        return {"pending": pending, "seconds": self.seconds, "size": self._secured()}
 
     def finish(self) -> None:
-        """Puts a copy of the CSV beside the weights."""
+        """Puts a copy of the CSV beside the weights; call `check` before."""
         with written_aside(self.folder / "training.csv") as aside:
             aside.write_bytes(self.path.read_bytes())
 
-    def _flush(self) -> None:
-        now = time.monotonic()
-        last, rows = self.pending[-1], self.pending
-        means = {
-            key: sum(row[key] for row in rows) / len(rows)
-            for key in last
-            if key not in ("step", "epoch")
-        }
-        elapsed = max(now - self._tick, 1e-9)
-        speed = self._images / elapsed
-        row = {"step": last["step"], "epoch": last["epoch"], **means}
-        row |= {"images_per_second": speed, "waiting": self._waited / elapsed}
-        self._write(row)
-        self._board.write(row)
+    def _read(self) -> None:
+        """Makes a row of the ten steps whose figures were on their way."""
+        if self._copied is None:
+            return
+        steps, speed = self._copied.read(), self._copied.speed
+        self._copied = None
+        self._require_finite(steps)
+        last, figures = steps[-1]
+        means = {key: sum(values[key] for _, values in steps) / len(steps) for key in figures}
+        self._rows.append({"step": last.step, "epoch": last.epoch, **means, **speed})
         self._bar.set_postfix(loss=f"{means['loss']:.4g}")
-        if self._ends_epoch(last["step"]):
-            log.info("%s: epoch %d done, loss %.4g, %.3g images/s", self.name, last["epoch"],
-                     means["loss"], speed)  # fmt: skip
-        self.pending, self._images, self._waited, self._tick = [], 0, 0.0, now
+        if self._ends_epoch(last.step):
+            log.info("%s: epoch %d done, loss %.4g, %.3g images/s", self.name, last.epoch,
+                     means["loss"], speed["images_per_second"])  # fmt: skip
+
+    def _require_finite(self, steps: "list[tuple[_Step, dict[str, float]]]") -> None:
+        for step, values in steps:
+            if not math.isfinite(values["loss"]):
+                raise FloatingPointError(
+                    f"{self.name}: the loss of step {step.step} (epoch {step.epoch}) is "
+                    f"{values['loss']}: training stopped, no checkpoint of it was written. A lower "
+                    "learning_rate, or precision float32, may help"
+                )
 
     def _ends_epoch(self, steps: int) -> bool:
         return steps % self.batches.steps_per_epoch == 0
 
-    def _write(self, row: dict[str, Any]) -> None:
+    def _write(self) -> None:
+        if not self._rows:
+            return
         text = io.StringIO(newline="")
-        writer = csv.DictWriter(text, list(row))
+        writer = csv.DictWriter(text, list(self._rows[0]))
         if not self.path.exists():
             writer.writeheader()
-        writer.writerow(row)
-        _append(self.path, text.getvalue().encode())
+        writer.writerows(self._rows)
+        with _told(self.path), self.path.open("ab") as file:
+            file.write(text.getvalue().encode())
+        with _told(self.folder / "tensorboard"):
+            for row in self._rows:
+                for key in row.keys() - {"step", "epoch"}:
+                    tag = f"speed/{key}" if key in _SPEED else f"train/{key}"
+                    self._board.add_scalar(tag, row[key], row["step"])
+            self._board.flush()
+        self._rows, self._wrote = [], time.monotonic()
 
     def _cut(self, size: int) -> None:
         """Takes from the CSV what came after the checkpoint, be it half a row."""
@@ -171,7 +193,7 @@ class TrainingLog:
 
 
 class NoLog:
-    """Stands for the log in the processes, of several, that write nothing."""
+    """Stands for the log in the ranks, of several, that write nothing."""
 
     def __enter__(self) -> Self:
         return self
@@ -184,40 +206,52 @@ class NoLog:
         return batches
 
 
-class _Board:
-    """Event files of TensorBoard, written at once where its own writer waits in a thread.
+class _Step:
+    """A step's figures, of which some may still be computed."""
 
-    Args:
-        folder: gets a new file; TensorBoard reads all of them as one.
-        start: steps done before; TensorBoard forgets what earlier files say of later ones.
-    """
+    def __init__(self, step: int, epoch: int, figures: dict[str, Tensor | float]) -> None:
+        self.step, self.epoch, self.figures = step, epoch, figures
 
-    def __init__(self, folder: Path, start: int) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        writer = f"{time.time_ns() // 10**9:010d}.{platform.node()}.{os.getpid()}"
-        self.path = folder / f"events.out.tfevents.{writer}"
-        self._write(Event(file_version="brain.Event:2"))
-        self._write(Event(step=start + 1, session_log=SessionLog(status=SessionLog.START)))
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "_Step":
+        figures = {key: row[key] for key in row if key not in ("step", "epoch")}
+        return cls(row["step"], row["epoch"], figures)
 
-    def write(self, row: dict[str, Any]) -> None:
-        """The figures of a row of the CSV, at its step."""
-        values = [
-            Summary.Value(tag=key, simple_value=value)
-            for key, value in row.items()
-            if key not in ("step", "epoch")
-        ]
-        self._write(Event(step=row["step"], summary=Summary(value=values)))
-
-    def _write(self, event: Event) -> None:
-        event.wall_time = time.time()
-        record = io.BytesIO()
-        RecordWriter(record).write(event.SerializeToString())
-        _append(self.path, record.getvalue())
+    def row(self, values: dict[str, float]) -> dict[str, Any]:
+        return {"step": self.step, "epoch": self.epoch, **values}
 
 
-def _append(path: Path, content: bytes) -> None:
+class _Copied:
+    """The figures of some steps, on their way from their device in one copy."""
+
+    def __init__(self, steps: "list[_Step]", speed: dict[str, float]) -> None:
+        self.steps, self.speed = steps, speed
+        found = [value for step in steps for value in step.figures.values()]
+        tensors = [value.detach() for value in found if isinstance(value, Tensor)]
+        tensors = [value.to(tensors[0].device, non_blocking=True) for value in tensors]
+        self._values, self._arrived = torch.stack(tensors) if tensors else torch.empty(0), None
+        if self._values.is_cuda:  # into pinned memory, for else the copy would wait
+            host = torch.empty_like(self._values, device="cpu", pin_memory=True)
+            self._values = host.copy_(self._values, non_blocking=True)
+            self._arrived = torch.cuda.Event()
+            self._arrived.record()
+
+    def read(self) -> list[tuple[_Step, dict[str, float]]]:
+        """The steps with their figures as numbers; waits for these."""
+        if self._arrived is not None:
+            self._arrived.synchronize()
+        values = iter(self._values.tolist())
+        return [
+            (step, {k: next(values) if isinstance(v, Tensor) else float(v)
+                    for k, v in step.figures.items()})
+            for step in self.steps
+        ]  # fmt: skip
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """An OSError names the file."""
     try:
-        with path.open("ab") as file:
-            file.write(content)
+        yield
     except OSError as error:
         raise OSError(error.errno, f"{path}: could not be written ({error.strerror})") from error

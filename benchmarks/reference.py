@@ -1,12 +1,12 @@
-"""A plain reading of Algorithm 1, structured as the authors' published code is. A baseline.
+"""A reference implementation of Algorithm 1, structured as the authors' published code is.
 
 Float32 and NCHW throughout. Every call of the judge sends both of its images through VGG, so a
 weighted step makes 16 passes where 9 do, and 18 with the LPIPS that is computed only to be printed;
 sr is computed once for phi's step and once more for theta's. The mathematics is the package's: for
-the same weights and the same noise both give the same loss, which `tests/benchmarks/test_benchmarks.py` and
-`step.py` check.
+the same weights and the same noise both give the same loss, which `step.py` and a test check.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -23,7 +23,7 @@ from tlw.networks.sr_net import build_network
 BLOCKS = ((0, 2), (5, 7), (10, 12, 14), (17, 19, 21), (24, 26, 28))  # VGG16's convolutions
 
 
-class PlainLPIPS(nn.Module):
+class ReferenceLPIPS(nn.Module):
     """D(x, y), (N,), of images (N, 3, H, W) in [-1, 1]; two passes through VGG16 at each call."""
 
     def __init__(self, judge_folder: Path | None, *, calibrated: bool, bgr: bool) -> None:
@@ -37,13 +37,14 @@ class PlainLPIPS(nn.Module):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         total = 0
         for block, (a, b) in enumerate(zip(self.taps(x), self.taps(y), strict=True)):
-            difference = (self.normalised(a) - self.normalised(b)) ** 2
-            if self.calibrated:
-                head = getattr(self, f"heads_{block}").view(1, -1, 1, 1)
-                total = total + F.conv2d(difference, head).mean(dim=(1, 2, 3))
-            else:
-                total = total + difference.sum(dim=1).mean(dim=(1, 2))
+            total = total + self.layer(block, self.normalised(a), self.normalised(b))
         return total
+
+    def layer(self, block: int, a: Tensor, b: Tensor) -> Tensor:
+        if not self.calibrated:
+            return ((a - b) ** 2).sum(dim=1).mean(dim=(1, 2))
+        head = getattr(self, f"heads_{block}").view(1, -1, 1, 1)
+        return F.conv2d((a - b) ** 2, head).mean(dim=(1, 2, 3))
 
     def taps(self, x: Tensor) -> list[Tensor]:
         x = ((x.flip(1) if self.bgr else x) - self.shift) / self.spread
@@ -61,10 +62,29 @@ class PlainLPIPS(nn.Module):
         return x / (x.pow(2).sum(dim=1, keepdim=True).sqrt() + 1e-10)
 
 
-class PlainWeightNet(nn.Module):
-    """The mean of the weights, (N, 3, H, W); loads the state of
-    `tlw.losses.weight_net.WeightNet`.
+class PlainJudge(ReferenceLPIPS):
+    """The package's judge in torch's plain operations: hr's features once, the formula as written.
+
+    What the package's own way with layouts and feature maps gains is measured against this.
     """
+
+    def against(self, hr: Tensor) -> Callable[[Tensor], Tensor]:
+        """D(., hr) of images in [0, 1], as `tlw.judge.lpips.Judge.against`."""
+        with torch.no_grad():
+            of_hr = [self.normalised(x) for x in self.taps(hr * 2 - 1)]
+
+        def distance(images: Tensor) -> Tensor:
+            total = 0
+            for block, (a, b) in enumerate(zip(self.taps(images * 2 - 1), of_hr, strict=True)):
+                b = b.repeat(len(a) // len(b), 1, 1, 1)
+                total = total + self.layer(block, self.normalised(a), b)
+            return total
+
+        return distance
+
+
+class ReferenceWeightNet(nn.Module):
+    """The mean of the weights, (N, 3, H, W); loads the state of the package's `WeightNet`."""
 
     def __init__(self, features: int, over: str) -> None:
         super().__init__()
@@ -80,7 +100,7 @@ class PlainWeightNet(nn.Module):
         return fixed_sum(self.layers(torch.cat([hr, sr], dim=1)), k, over=self.over)
 
 
-class PlainTraining:
+class ReferenceTraining:
     """A cell's network and, for a weighted loss, its weighting network, each with its Adam.
 
     Args:
@@ -99,12 +119,12 @@ class PlainTraining:
         )
         self.lpips = None
         if prints_lpips:
-            self.lpips = PlainLPIPS(judge_folder, calibrated=True, bgr=True).to(device)
+            self.lpips = ReferenceLPIPS(judge_folder, calibrated=True, bgr=True).to(device)
         self.weighted = isinstance(s, TLWSettings)
         if self.weighted:
             bgr = s.channels == "bgr"
-            self.judge = PlainLPIPS(judge_folder, calibrated=s.calibrated, bgr=bgr).to(device)
-            self.weight_net = PlainWeightNet(s.features, s.fixed_sum_over).to(device)
+            self.judge = ReferenceLPIPS(judge_folder, calibrated=s.calibrated, bgr=bgr).to(device)
+            self.weight_net = ReferenceWeightNet(s.features, s.fixed_sum_over).to(device)
             self.phi_adam = torch.optim.Adam(
                 self.weight_net.parameters(), lr=s.learning_rate, betas=s.betas
             )

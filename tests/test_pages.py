@@ -61,8 +61,9 @@ def in_shell(lines: str, folder: Path) -> subprocess.CompletedProcess:
     return done
 
 
-def test_the_loop_of_the_readme_trains_a_stranger_s_network():
-    [code] = [code for _, code in blocks("README.md", "python") if "TLWLoss" in code]
+@pytest.mark.parametrize("page", ["README.md", "docs/loss.md"])
+def test_the_loop_of_a_page_trains_a_stranger_s_network(page):
+    [code] = [code for _, code in blocks(page, "python") if "TLWLoss(" in code]
     torch.manual_seed(0)
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 12, 3, padding=1), torch.nn.PixelShuffle(2))
     before = net[0].weight.detach().clone()
@@ -77,8 +78,8 @@ def test_the_loop_of_the_readme_trains_a_stranger_s_network():
     assert scope["loss_fn"].last["phi_loss"].isfinite()
 
 
-def test_images_are_upscaled_as_the_readme_says(tmp_path, monkeypatch):
-    [shell] = [code for _, code in blocks("README.md", "sh") if "tlw upscale" in code]
+def test_images_are_upscaled_as_its_page_says(tmp_path, monkeypatch):
+    [shell] = [code for _, code in blocks("docs/upscaling.md", "sh") if "tlw upscale" in code]
     words = shlex.split(shell)
     weights = tmp_path / words[words.index("--weights") + 1]
     cell = toy_cell(backbone=SMALL_EDSR, scale=4)
@@ -91,7 +92,9 @@ def test_images_are_upscaled_as_the_readme_says(tmp_path, monkeypatch):
     made = {path.name: Image.open(path).size for path in (tmp_path / "large").iterdir()}
     assert made == dict.fromkeys(["photo.png", "1.png", "2.png"], (48, 36))
 
-    [python] = [code for _, code in blocks("README.md", "python") if "super_resolve" in code]
+    [python] = [
+        code for _, code in blocks("docs/upscaling.md", "python") if "super_resolve" in code
+    ]
     monkeypatch.chdir(weights.parent)
     scope = {"lr": torch.rand(3, 5, 6)}
     exec(python, scope)
@@ -107,17 +110,17 @@ def shell(line: str, folder: Path) -> str:
     return done.stdout + done.stderr
 
 
-def test_one_cell_is_made_and_made_again_as_the_readme_says(clone):
-    [lines] = [code for _, code in blocks("README.md", "sh") if "--forcerun" in code]
+def test_one_cell_is_made_and_made_again_as_its_page_says(clone):
+    [lines] = [code for _, code in blocks("docs/grid.md", "sh") if "--forcerun" in code]
     for line in lines.splitlines():
         assert planned(shell(f"{line} -n", clone), "train") == ["table1/edsr_x4_l1-tlw_seed0"]
 
 
-def test_a_change_is_laid_over_the_papers_grid_as_the_readme_says(clone):
-    configs = dict(blocks("README.md", "yaml"))
+def test_a_change_is_laid_over_the_papers_grid_as_its_page_says(clone):
+    configs = dict(blocks("docs/grid.md", "yaml"))
     for name, text in configs.items():
         (clone / name).write_text(text)
-    [line] = [code.strip() for _, code in blocks("README.md", "sh") if "mine.yaml" in code]
+    [line] = [code.strip() for _, code in blocks("docs/grid.md", "sh") if "mine.yaml" in code]
     cells = planned_cells(shell(f"{line} --printshellcmds", clone))
     assert len(cells) == 36 + 3
     samples = {name: cell["loss"].get("samples") for name, cell in cells.items()}
@@ -196,7 +199,8 @@ def test_the_commands_for_networks_and_images_from_elsewhere_run_as_printed(tmp_
     evaluate_bicubic([path], rows / "bicubic_x4" / "scores.csv", device="cpu", judge_folder=None)
     torch.save(authors_state_dict("edsr", 4), tmp_path / "edsr_x4.pth")
     monkeypatch.chdir(tmp_path)
-    shell = "".join(code for _, code in blocks("README.md", "sh") if "authors" in code)
+    page = blocks("docs/scoring.md", "sh")
+    shell = "".join(code for _, code in page if "results/paper/table1" not in code)
     chosen = [shlex.split(line) for line in shell.splitlines()]
     assert [words[1] for words in chosen] == ["import", "evaluate", "score", "tables"]
     for words in chosen:
@@ -206,7 +210,7 @@ def test_the_commands_for_networks_and_images_from_elsewhere_run_as_printed(tmp_
     assert "| edsr-authors | l1-tlw | " in done.output and "| edsr_x4.pth | " in done.output
 
 
-def test_the_cells_of_a_scale_are_scored_anew_at_once_as_the_readme_says(tmp_path):
+def test_the_cells_of_a_scale_are_scored_anew_at_once_as_its_page_says(tmp_path):
     rows = tmp_path / "results" / "paper"
     images = [photograph(size=(48, 48))]
     for name in ("Set5", "Set14", "BSDS100", "Urban100"):
@@ -217,7 +221,7 @@ def test_the_cells_of_a_scale_are_scored_anew_at_once_as_the_readme_says(tmp_pat
         for cell in toy_cells(losses, scale=scale):
             path = rows / "table1" / cell.name / "weights.safetensors"
             save_network(path, build_network(cell.backbone, scale), cell)
-    [line] = [code for _, code in blocks("README.md", "sh") if "evaluate results" in code]
+    [line] = [code for _, code in blocks("docs/scoring.md", "sh") if "evaluate results" in code]
     in_shell(line, tmp_path)
     scores = [read_scores(path) for path in sorted(rows.rglob("scores.csv"))]
     assert [list(found["loss"].unique()) for found in scores] == [["l1"], ["mse"]]
@@ -225,7 +229,7 @@ def test_the_cells_of_a_scale_are_scored_anew_at_once_as_the_readme_says(tmp_pat
         assert list(found["benchmark"]) == ["Set5", "Set14", "BSDS100", "Urban100"]
 
 
-def test_the_comparisons_of_the_readme_compare_scored_cells(tmp_path):
+def test_the_comparisons_of_the_page_compare_scored_cells(tmp_path):
     values = {("Set", f"{i}"): (30 + i, 0.2) for i in range(5)}
     for loss in ("l1", "l1-tlw", "mse"):
         kind = "tlw" if loss == "l1-tlw" else "pixel"
@@ -233,7 +237,7 @@ def test_the_comparisons_of_the_readme_compare_scored_cells(tmp_path):
         scored(tmp_path / "results/paper/table1", values, row=("vdsr", 2, loss), settings=settings)
     bicubic = scored(tmp_path / "results/paper", values, row=("bicubic", 2, ""), seed="")
     bicubic.rename(bicubic.with_name("bicubic_x2"))
-    [lines] = [code for _, code in blocks("README.md", "sh") if "tlw compare" in code]
+    [lines] = [code for _, code in blocks("docs/statistics.md", "sh") if "tlw compare" in code]
     done = in_shell(lines, tmp_path)
     assert done.stderr == ""
     assert done.stdout.count("# Differences") == 3 and "| bicubic_x2 |" in done.stdout
@@ -289,3 +293,14 @@ def test_every_key_of_the_config_is_explained():
 
     keys |= set(TLWSettings.model_fields) | set(UDLSettings.model_fields)
     assert [key for key in sorted(keys) if f"`{key}`" not in page] == []
+
+
+def test_the_pages_link_to_files_that_are_there():
+    pages = [
+        *ROOT.glob("*.md"),
+        *(p for d in ("docs", "config", "slurm") for p in (ROOT / d).glob("*.md")),
+    ]
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if not link.startswith("http"):
+                assert (page.parent / link).exists(), f"{page.name}: {link}"

@@ -1,0 +1,234 @@
+"""What changes while a cell is trained, and how a step changes it."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tlw.backbones.init import init_weights
+from tlw.config import lookup
+from tlw.config.config import Cell
+from tlw.config.record import Sitting
+from tlw.config.settings import LossSettings, PixelSettings, Precision, TLWSettings, UDLSettings
+from tlw.imaging.ranges import to_unit
+from tlw.losses.pixel import PixelLoss
+from tlw.losses.tlw import TLWLoss
+from tlw.losses.udl import UDLLoss, WithUncertainty
+from tlw.networks.sr_net import build_network, described
+from tlw.runtime.memory import enough_memory
+from tlw.runtime.precision import HALF, usable
+from tlw.runtime.provenance import commit, device_name, versions
+from tlw.training import parallel
+from tlw.training.checkpoint import Saved
+from tlw.training.replay import CudaGraphs, Figures, Replayed
+
+
+class Run:
+    """What changes while a cell is trained: network, loss and their optimisers.
+
+    The seed alone decides the start weights: all losses of a cell group start from the same
+    super-resolution network, both weighted losses from the same weighting network.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        device: torch.device,
+        judge_folder: Path | None = None,
+        *,
+        cuda_graphs: bool = False,
+    ) -> None:
+        self.cell, self.device = cell, device
+        torch.manual_seed(cell.seed)
+        self.plain_net = build_network(cell.backbone, cell.scale)
+        init_weights(self.plain_net, cell.recipe.init)
+        self.net: nn.Module = self.plain_net
+        torch.manual_seed(cell.seed + 1)
+        self.loss = _build_loss(cell.loss, judge_folder, cell.recipe.precision)
+        if isinstance(self.loss, UDLLoss):
+            self.net = WithUncertainty(self.plain_net, form=self.loss.settings.form)
+        self.net.to(device, memory_format=torch.channels_last).train()
+        self.loss.to(device).train()
+        if not any(parameter.requires_grad for parameter in self.net.parameters()):
+            name = _class(self.plain_net.net)
+            raise ValueError(f"{name}: expected parameters to train, found none")
+        self._averaged = parallel.averaged(self.net)
+        self.precision = usable(cell.recipe.precision, device)
+        self.optimizer = torch.optim.Adam(
+            self.net.parameters(),
+            lr=cell.recipe.learning_rate,
+            betas=cell.recipe.betas,
+            fused=True,  # one operation, not twelve for each of RCAN's 1,628 tensors
+        )
+        self._optimizers = [self.optimizer]
+        if isinstance(self.loss, TLWLoss):
+            self._optimizers.append(self.loss.optimizer)
+        self.gradient_rms: dict[int, float] = {}
+        self.sittings: list[Sitting] = []
+        self._k = torch.zeros((), dtype=torch.float64, device=device)
+        self.replayed: Replayed | None = None
+        if cuda_graphs and device.type == "cuda" and parallel.size() == 1:
+            self.replayed = Replayed(self._take, lambda: CudaGraphs(device, self._optimizers))
+
+    def start_epoch(self, epoch: int) -> None:
+        """Sets what follows the epoch: k, or the UDL's step."""
+        loss, before = self.loss, getattr(self.loss, "weighted", None)
+        if hasattr(loss, "start_epoch"):  # a loss of the user's need not have one
+            loss.start_epoch(epoch)
+        is_another_step = not isinstance(loss, PixelLoss)
+        if isinstance(loss, TLWLoss):
+            loss.k = self._k.fill_(loss.k)  # a tensor, which a recorded step looks up
+            is_another_step = False
+        elif isinstance(loss, UDLLoss):
+            is_another_step = loss.weighted != before
+            if loss.weighted:
+                self.net.freeze(copied=loss.settings.frozen)
+        if self.replayed and is_another_step:
+            self.replayed.forget()
+
+    def step(self, lr: Tensor, hr: Tensor) -> Figures:
+        """One step on a batch of images in [0, 1], or of their 8-bit levels.
+
+        Returns:
+            Scalars: the loss, detached, and its own figures.
+
+        Raises:
+            ValueError: when memory does not do, or the network or loss gives what it should not.
+        """
+        count, _, height, width = hr.shape
+        what = f"{self.cell.name}: a step of {count} images of {height} x {width} hr pixels"
+        with enough_memory(what, "take a smaller batch or size, or crops, in the recipe"):
+            return self.replayed(lr, hr) if self.replayed else self._take(lr, hr)
+
+    def _take(self, lr: Tensor, hr: Tensor) -> Figures:
+        lr, hr = (to_unit(x).contiguous(memory_format=torch.channels_last) for x in (lr, hr))
+        with torch.autocast(self.device.type, HALF, enabled=self.precision == "bf16-mixed"):
+            output = self._averaged(lr)
+        output = tuple(o.float() for o in output) if isinstance(output, tuple) else output.float()
+        loss = self.loss(output, hr)  # takes the step of phi, for the weighted losses
+        _require_scalar(self.loss, loss)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return {"loss": loss.detach(), **_figures(self.loss)}
+
+    def note_gradient(self, steps: int) -> None:
+        """Keeps the gradient's root mean square of steps 1, 10, 100, ... for the record."""
+        if not math.log10(steps).is_integer():
+            return
+        gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
+        if gradients:  # a replayed step shows none
+            squares = sum(float(g.double().square().sum()) for g in gradients)
+            rms = math.sqrt(squares / sum(g.numel() for g in gradients))
+            if math.isfinite(rms):  # else the next look at the loss stops the training
+                self.gradient_rms[steps] = rms
+
+    def check(self) -> None:
+        """Raises FloatingPointError, with the cell's name, for a weight that is not finite."""
+        for key, value in self.net.state_dict().items():
+            if not value.isfinite().all():
+                raise FloatingPointError(
+                    f"{self.cell.name}: {key} of the network is not finite after the last step: "
+                    "training stopped, nothing of it was written. A lower learning_rate, or "
+                    "precision float32, may help"
+                )
+
+    def state(self) -> dict[str, Any]:
+        """All of it, as tensors and plain values."""
+        return {
+            "net": self.net.state_dict(),
+            "loss": self.loss.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "gradient_rms": self.gradient_rms,
+            "sittings": [sitting.model_dump() for sitting in self.sittings],
+        }
+
+    def begin(self, saved: Saved | None) -> int:
+        """Takes a checkpoint over, if there is one; the step to begin with.
+
+        Raises:
+            ValueError: for a checkpoint of a network or loss of another shape.
+        """
+        if saved:
+            self._take_over(saved)
+        step = saved.step if saved else 0
+        sitting = Sitting(
+            start=step,
+            device=device_name(self.device),
+            ranks=parallel.size(),
+            precision_used=self.precision,
+            cuda_graphs=self.replayed is not None,
+            commit=commit(),
+            versions=versions(),
+        )
+        last = self.sittings[-1].model_copy(update={"start": step}) if self.sittings else None
+        if sitting != last:  # one that differs in nothing counts to the one before
+            self.sittings.append(sitting)
+        return step
+
+    def _take_over(self, saved: Saved) -> None:
+        try:
+            if any(key.startswith("frozen.") for key in saved.net):
+                self.net.freeze(copied=True)
+            self.net.load_state_dict(saved.net)
+            self.loss.load_state_dict(saved.loss)
+            self.optimizer.load_state_dict(saved.optimizer)
+            for optimizer in self._optimizers:
+                _require_shapes(optimizer)
+        except (RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
+            raise ValueError(
+                f"{saved.path}: does not fit this version's network or loss: "
+                f"{' '.join(str(error).split())[:400]}; go on with the version that wrote it, or "
+                f"delete {saved.path.parent} to start anew"
+            ) from None
+        self.gradient_rms, self.sittings = dict(saved.gradient_rms), list(saved.sittings)
+
+
+def _build_loss(
+    settings: LossSettings, judge_folder: Path | None, precision: Precision
+) -> nn.Module:
+    changes = settings.model_dump(exclude={"kind", "base"})
+    if isinstance(settings, PixelSettings):
+        return PixelLoss(settings.base)
+    if isinstance(settings, TLWSettings):
+        return TLWLoss(settings.base, weights=judge_folder, precision=precision, **changes)
+    if isinstance(settings, UDLSettings):
+        return UDLLoss(**changes)
+    return lookup.locate(settings.path, f"'{settings.path}'")(**settings.arguments)
+
+
+def _class(thing: object) -> str:
+    return f"{type(thing).__module__}:{type(thing).__qualname__}"
+
+
+def _require_scalar(loss: nn.Module, found: object) -> None:
+    is_scalar = isinstance(found, Tensor) and found.dim() == 0 and found.is_floating_point()
+    if not (is_scalar and found.requires_grad):
+        raise ValueError(
+            f"{_class(loss)}: expected a scalar tensor with a gradient, found {described(found)}"
+        )
+
+
+def _figures(loss: nn.Module) -> Figures:
+    """What a loss tells of its last call; one of the user's need tell nothing."""
+    last = getattr(loss, "last", None)
+    figures = last if isinstance(last, dict) else {}
+    for key, figure in figures.items():
+        if not isinstance(figure, int | float) and getattr(figure, "shape", None) != ():
+            raise ValueError(
+                f"{_class(loss)}: last: expected scalars by name, found {described(figure)} "
+                f"as {key}"
+            )
+    return figures
+
+
+def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
+    for parameter, state in optimizer.state.items():
+        for key, value in state.items():
+            if value.dim() and value.shape != parameter.shape:
+                raise ValueError(
+                    f"optimizer: expected {key} of {tuple(parameter.shape)}, "
+                    f"found {tuple(value.shape)}"
+                )
