@@ -2,33 +2,15 @@
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from oracles import lpips_oracle
 
 from tlw.judge.lpips import Judge
-from tlw.judge.weights import judge_weights
 
 
 @pytest.fixture(scope="module")
 def oracle():
-    """`lpips.LPIPS` by trunk and calibration, its random trunk filled with the real weights."""
-    # torchvision beside a CPU build of torch fails to import, because two operators of its
-    # compiled part are not there. Their schemas are enough for lpips, which calls neither.
-    library = torch.library.Library("torchvision", "DEF")
-    for operator in ("nms", "qnms"):
-        library.define(f"{operator}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    import lpips
-
-    def build(net: str, calibrated: bool):
-        model = lpips.LPIPS(net=net, lpips=calibrated, pnet_rand=True, verbose=False)
-        weights = load_file(judge_weights(net))
-        state = model.net.state_dict()  # sliceN.{index in torchvision's features}.weight
-        model.net.load_state_dict(
-            {key: weights[f"features.{key.partition('.')[2]}"] for key in state}
-        )
-        return model
-
-    build.library = library  # the definitions live as long as this object
-    return build
+    """`lpips.LPIPS` by trunk and calibration, with the real weights."""
+    return lpips_oracle
 
 
 def images(size: int = 40, n: int = 2) -> torch.Tensor:

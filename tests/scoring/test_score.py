@@ -20,6 +20,7 @@ from tlw.data.pairs import Pairs, write_pairs
 from tlw.data.protocols import protocol
 from tlw.imaging.image_files import write_image
 from tlw.imaging.ranges import to_uint8
+from tlw.judge.dists import DISTS
 from tlw.report.tables import read_scores, scores_table
 from tlw.scoring.evaluate import evaluate_bicubic
 from tlw.scoring.metrics import psnr_y
@@ -306,3 +307,37 @@ def test_names_that_are_no_utf_8_are_told_before_any_image_is_read(tmp_path):
 def test_an_image_of_too_many_pixels_is_told_with_the_option(tmp_path):
     hr = folder_of(tmp_path / "hr", {"a.png": photograph(size=(32, 32))})
     assert "--max-pixels 1024" in refused(hr, hr, max_pixels=1023)
+
+
+# --- a metric that no protocol has ------------------------------------------------------------
+
+
+def test_dists_is_a_column_behind_the_protocol_s_where_it_is_asked_for(made):
+    options = {"scale": 2, "protocol": protocol("standard")}
+    without = score_images(made / "bicubic", made / "hr", **options)
+    scores = score_images(made / "bicubic", made / "hr", **options, extra=["dists"])
+    assert list(scores.columns) == [*without.columns, "dists"]
+    pd.testing.assert_frame_equal(scores.drop(columns="dists"), without)
+    images = []
+    for folder in ("bicubic", "hr"):
+        with Image.open(made / folder / "1.png") as image:
+            pixels = np.array(image)
+        height, width = (side - side % 2 for side in pixels.shape[:2])
+        images.append(torch.from_numpy(pixels[:height, :width]).permute(2, 0, 1)[None] / 255)
+    assert scores["dists"][1] == pytest.approx(DISTS()(*images).item(), abs=1e-6)
+
+
+def test_dists_stands_in_the_table_of_score_and_of_evaluate(made, tmp_path):
+    printed = score(made / "bicubic", made / "hr", "--metric", "dists", "-o", tmp_path / "a.csv")
+    assert "DISTS" in printed
+    words = ["evaluate", "bicubic", "--pairs", str(made / "hr_standard_x2_test.h5"), "-o"]
+    words += [str(tmp_path / "b.csv"), "--metric", "dists", "--device", "cpu"]
+    assert CliRunner().invoke(app, words).exit_code == 0
+    a, b = (read_scores(tmp_path / name)["dists"] for name in ("a.csv", "b.csv"))
+    pd.testing.assert_series_equal(a, b)
+
+
+def test_a_metric_that_is_not_known_is_told_before_any_work(made):
+    words = ["score", str(made / "bicubic"), str(made / "hr"), "--scale", "2", "--metric", "dist"]
+    told = str(CliRunner().invoke(app, words).exception)
+    assert told.startswith("--metric: expected one of dists, found 'dist'")

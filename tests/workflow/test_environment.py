@@ -13,7 +13,7 @@ CONDA_NAMES = {"torch": "pytorch"}
 
 
 def split(requirement: str) -> tuple[str, str]:
-    name, version = re.fullmatch(r"([A-Za-z0-9-]+)(.*)", requirement).groups()
+    name, version = re.fullmatch(r"([A-Za-z0-9_-]+)(.*)", requirement).groups()
     return name, version
 
 

@@ -25,11 +25,16 @@ class ChannelAttention(nn.Module):
         self.excite = nn.Conv2d(features // reduction, features, 1)
 
     def forward(self, x: Tensor) -> Tensor:
+        if not self.training:  # plainly, for whoever counts or traces its operations
+            return x * self._factors(x.mean(dim=(2, 3)))
         x, means = _WithMeans.apply(x)
         with torch.autocast(x.device.type, enabled=False):  # to cast so little takes longer than it
-            hidden = F.relu(_of_one_pixel(self.squeeze, means.to(self.squeeze.weight.dtype)))
-            factors = _of_one_pixel(self.excite, hidden).sigmoid()
-        return x * factors[..., None, None].to(x.dtype)
+            return x * self._factors(means.to(self.squeeze.weight.dtype)).to(x.dtype)
+
+    def _factors(self, means: Tensor) -> Tensor:
+        """(N, features) to (N, features, 1, 1)."""
+        hidden = F.relu(_of_one_pixel(self.squeeze, means))
+        return _of_one_pixel(self.excite, hidden).sigmoid()[..., None, None]
 
 
 class _WithMeans(torch.autograd.Function):

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from tlw.cli import configs, inputs, networks, scores
+from tlw.cli import audits, configs, costs, inputs, networks, scores
 from tlw.runtime.errors import printable
 from tlw.runtime.stopping import stopping_signals
 
@@ -30,14 +30,18 @@ _VERBS = {
     "fetch": inputs.fetch,
     "fetch-weights": inputs.fetch_weights,
     "pairs": inputs.pairs,
+    "downscale": audits.downscale,
     "cell": configs.cell,
     "train": networks.train,
     "evaluate": scores.evaluate,
     "import": networks.import_,
     "score": scores.score,
+    "audit": audits.audit,
     "tables": scores.tables,
     "compare": scores.compare,
     "upscale": networks.upscale,
+    "cost": costs.cost,
+    "export": costs.export,
     "schema": configs.schema,
 }
 for _name, _verb in _VERBS.items():

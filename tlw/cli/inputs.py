@@ -34,13 +34,16 @@ def fetch(
 
 
 def fetch_weights(
-    nets: Annotated[list[str], typer.Argument(help=f"{NETS}.")], judge_folder: JudgeFolder = None
+    nets: Annotated[list[str], typer.Argument(help=f"{NETS}, dists.")],
+    judge_folder: JudgeFolder = None,
 ) -> None:
     """Puts the judge's and LPIPS' weights in place."""
+    from tlw.judge.dists_weights import dists_weights
     from tlw.judge.weights import judge_weights
 
     for net in nets:
-        print(judge_weights(net, judge_folder))  # noqa: T201
+        made = dists_weights(judge_folder) if net == "dists" else judge_weights(net, judge_folder)
+        print(made)  # noqa: T201
 
 
 def pairs(

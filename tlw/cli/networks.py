@@ -1,5 +1,6 @@
 """Verbs about one network: it is trained, or comes from elsewhere, and enlarges images."""
 
+import re
 import signal
 import subprocess
 import sys
@@ -92,17 +93,26 @@ def _torchrun(words: Sequence[str], ranks: int) -> int:
 def import_(
     checkpoint: Annotated[str, typer.Argument(help="State dict: .pt, .pth or .safetensors.")],
     output: Output,
-    backbone: Annotated[str, typer.Option(help=f"{', '.join(BACKBONES)}.")],
     scale: Scale,
+    backbone: Annotated[
+        str,
+        typer.Option(
+            help=f"{', '.join(BACKBONES)}, as the TLW authors have them; any: another's, its "
+            "architecture told by its keys."
+        ),
+    ] = "any",
     name: Annotated[
-        str | None, typer.Option(help="In tables.", show_default="the backbone's with -authors")
+        str | None,
+        typer.Option(help="In tables.", show_default="the file's, or the backbone's with -authors"),
     ] = None,
     loss: Annotated[str, typer.Option(help="It was trained with, for tables.")] = "unknown",
 ) -> None:
-    """Makes a checkpoint of the TLW authors a weights file, for `evaluate`."""
+    """Makes a checkpoint of the TLW authors, or anybody's, a weights file, for `evaluate`."""
     from tlw.config.config import Checkpoint
 
-    content = {"name": name or f"{backbone}-authors", "backbone": backbone, "scale": scale}
+    plain = re.sub(r"[^A-Za-z0-9.]+", "-", Path(checkpoint).stem).strip("-.")
+    name = name or (plain if backbone == "any" else f"{backbone}-authors")
+    content = {"name": name, "backbone": backbone, "scale": scale}
     content |= {"loss": loss, "checkpoint": checkpoint}
     parsed = Checkpoint.parse(content, "import")  # before torch is imported
     from tlw.networks.imported import import_network

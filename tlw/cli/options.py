@@ -59,6 +59,25 @@ Tile = Annotated[
 MaxPixels = Annotated[
     int, typer.Option(min=1, help="An image file of more pixels is refused before it is unpacked.")
 ]
+ExtraMetrics = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--metric",
+        help="A column beside the protocol's: dists; repeatable.",
+        show_default="none",
+    ),
+]
+
+
+def checked_metrics(metrics: list[str] | None) -> list[str]:
+    """The extra metrics; ValueError for one that is not known."""
+    from tlw.runtime.errors import one_of
+    from tlw.scoring.columns import EXTRA
+
+    for metric in metrics or []:
+        if metric not in EXTRA:
+            raise ValueError(f"--metric: {one_of(metric, EXTRA)}")
+    return metrics or []
 
 
 def may_be_imported(networks: list[str] | None, trusted: list[Path] | None) -> set[str]:

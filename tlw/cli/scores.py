@@ -9,6 +9,7 @@ from tlw.cli.options import (
     PROTOCOLS,
     CellsPerGpu,
     Device,
+    ExtraMetrics,
     JudgeFolder,
     MaxPixels,
     Networks,
@@ -17,6 +18,7 @@ from tlw.cli.options import (
     Threads,
     Tile,
     Trusted,
+    checked_metrics,
     claimed,
     may_be_imported,
     set_threads,
@@ -45,6 +47,7 @@ def evaluate(
         ),
     ] = None,
     tile: Tile = TILE,
+    metric: ExtraMetrics = None,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -63,6 +66,7 @@ def evaluate(
             f"--output: expected one weights file to score into {output}, found {len(weights)}; "
             "leave it out, and each gets a scores.csv beside it"
         )
+    extra = checked_metrics(metric)
     set_threads(threads)
     from tlw.runtime.devices import pick_device
     from tlw.scoring.evaluate import evaluate_bicubic, evaluate_cells, scores_beside
@@ -71,6 +75,7 @@ def evaluate(
     outputs = {files[0]: output} if output else scores_beside(files)
     with claimed(device, 1, cells_per_gpu):
         options = {"device": str(pick_device(device)), "judge_folder": judge_folder}
+        options["extra"] = extra
         if weights == ["bicubic"]:
             evaluate_bicubic(pairs, output, **options)
         else:
@@ -104,6 +109,7 @@ def score(
         Path | None,
         typer.Option("--output", "-o", help="CSV for each image.", show_default="none"),
     ] = None,
+    metric: ExtraMetrics = None,
     max_pixels: MaxPixels = MAX_PIXELS,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
@@ -112,7 +118,7 @@ def score(
     """Scores images of any method against the reference images of the same names."""
     from tlw.data.protocols import protocol as protocol_named
 
-    rules = protocol_named(protocol)
+    rules, extra = protocol_named(protocol), checked_metrics(metric)
     set_threads(threads)
     from tlw.imaging.image_files import folder_name
     from tlw.report.means import table_of
@@ -123,7 +129,7 @@ def score(
     from tlw.scoring.score import score_images
 
     options = {"scale": scale, "protocol": rules, "suffix": suffix, "hr_suffix": hr_suffix}
-    options |= {"judge_folder": judge_folder, "max_pixels": max_pixels}
+    options |= {"judge_folder": judge_folder, "max_pixels": max_pixels, "extra": extra}
     work = OneByOne("scored")
     scores = score_images(sr, hr, **options, device=str(pick_device(device)), work=work)
     row = of_row(scores, name or folder_name(sr), scale)

@@ -12,6 +12,11 @@ BACKBONES: dict[str, str] = {
     "rcan": "tlw.backbones.rcan:RCAN",
     "hat": "tlw.backbones.hat:HAT",
 }
+# What other people's checkpoints are built as; no network to be trained here.
+FOREIGN: dict[str, str] = {
+    "edsr-shifted": "tlw.backbones.shifted_edsr:ShiftedEDSR",
+    "foreign": "tlw.backbones.foreign:Foreign",
+}
 
 
 # What the known networks may be built with: beyond it a slip of the pen, or a hostile file, would
@@ -37,7 +42,8 @@ def check(path_or_name: str, arguments: Mapping[str, Any]) -> None:
 
 def is_known(path_or_name: str) -> bool:
     """Whether it is a network of this package: to build it runs no code from elsewhere."""
-    return path_or_name in BACKBONES or path_or_name in BACKBONES.values()
+    ours = BACKBONES | FOREIGN
+    return path_or_name in ours or path_or_name in ours.values()
 
 
 def _check_sizes(arguments: Mapping[str, Any], what: str) -> None:
@@ -58,7 +64,7 @@ def _check_sizes(arguments: Mapping[str, Any], what: str) -> None:
 
 def import_path(path_or_name: str) -> str:
     """The import path of a known name, or the path itself."""
-    path = BACKBONES.get(path_or_name, path_or_name)
+    path = (BACKBONES | FOREIGN).get(path_or_name, path_or_name)
     if ":" not in path:
         raise ValueError(
             f"backbone: {one_of(path_or_name, BACKBONES)}; or give an import path, "

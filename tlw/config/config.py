@@ -125,10 +125,13 @@ class Recipe(Model):
 
 
 class Checkpoint(Model):
-    """A checkpoint of the TLW authors, and the row of a table that it becomes."""
+    """A checkpoint of the TLW authors, or anybody's, and the row of a table that it becomes."""
 
     name: Name = Field(description="the network's name in the table")
-    backbone: str = Field(description="which of the authors' networks: vdsr, edsr, rcan, hat")
+    backbone: str = Field(
+        default="any",
+        description="which of the authors' networks: vdsr, edsr, rcan, hat; any: another's",
+    )
     scale: Scale = Field(description="2, 3 or 4")
     loss: Name = Field(default="unknown", description="what it was trained with, for the table")
     checkpoint: str = Field(min_length=1, description="the file: .pt, .pth or .safetensors")
@@ -140,7 +143,7 @@ class Checkpoint(Model):
 
     @model_validator(mode="after")
     def _backbone_is_known(self) -> "Checkpoint":
-        _require(BACKBONES, [self.backbone], "backbone")
+        _require(BACKBONES | {"any": ""}, [self.backbone], "backbone")
         return self
 
 

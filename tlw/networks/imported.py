@@ -24,6 +24,9 @@ from tlw.runtime.errors import at
 
 log = logging.getLogger(__name__)
 
+# Keys of a larger dict under which the state lies, the best first; two are of BasicSR.
+_NESTS = ("params_ema", "params", "state_dict")
+
 
 def import_network(checkpoint: Checkpoint, output: Path) -> Imported:
     """Writes a checkpoint of the authors as a weights file that `tlw.networks.sr_net.load_network`
@@ -39,10 +42,10 @@ def import_network(checkpoint: Checkpoint, output: Path) -> Imported:
     path = Path(checkpoint.checkpoint)
     content = path.read_bytes()
     with at(str(path)):
-        state = authors_state(checkpoint.backbone, read_state(content), scale=checkpoint.scale)
+        backbone, state = _network(checkpoint, read_state(content))
     imported = Imported(
         backbone_name=checkpoint.name,
-        backbone=Backbone(path=checkpoint.backbone, images="signed-bgr"),
+        backbone=backbone,
         scale=checkpoint.scale,
         loss_name=checkpoint.loss,
         source=path.name,
@@ -52,16 +55,29 @@ def import_network(checkpoint: Checkpoint, output: Path) -> Imported:
     with at(str(path)):
         fill(net.net, state, checkpoint.backbone)
     save_network(output, net, imported)
-    log.info("%s: %s x%d from %s", output, checkpoint.backbone, checkpoint.scale, path)
+    log.info("%s: %s x%d from %s", output, backbone.path, checkpoint.scale, path)
     return imported
+
+
+def _network(checkpoint: Checkpoint, state: dict[str, Tensor]) -> tuple[Backbone, dict]:
+    """How the network of a checkpoint is built, and its weights under the keys of ours."""
+    if checkpoint.backbone != "any":
+        entry = Backbone(path=checkpoint.backbone, images="signed-bgr")
+        return entry, authors_state(checkpoint.backbone, state, scale=checkpoint.scale)
+    from tlw.networks.foreign_states import recognised  # it may need spandrel
+
+    found = recognised(state)
+    if found.scale != checkpoint.scale:
+        raise ValueError(f"expected a network of scale {checkpoint.scale}, found {found.scale}")
+    return found.backbone, found.state
 
 
 def read_state(content: bytes) -> dict[str, Tensor]:
     """The state dict in a checkpoint, of safetensors' or of torch's own format, on the CPU.
 
-    It may lie under the key `state_dict` of a larger dict, and its keys may all begin with
-    `module.`, as DataParallel has them, or hold `_orig_mod.`, as torch.compile has them. Nothing
-    but tensors and plain values is read: what asks for more could run any program.
+    It may lie under a key of a larger dict, `params_ema`, `params` or `state_dict`, and its keys
+    may all begin with `module.`, as DataParallel has them, or `_orig_mod.`, as torch.compile.
+    Nothing but tensors and plain values is read: what asks for more could run any program.
 
     Raises:
         ValueError: for content that is anything else, or damaged.
@@ -84,15 +100,17 @@ def read_state(content: bytes) -> dict[str, Tensor]:
             f"cannot be read as a checkpoint, is it whole? ({type(error).__name__}: {error})"
         ) from None
     if isinstance(state, Mapping):
-        state = state.get("state_dict", state)
+        nests = [key for key in _NESTS if isinstance(state.get(key), Mapping)]
+        state = state[nests[0]] if nests else state
     if not _is_state(state):
         raise ValueError(
             f"expected a state dict, names and tensors, found {_shown(state)}; save "
             "net.state_dict() alone, or under the key 'state_dict'"
         )
-    state = {key.replace("_orig_mod.", ""): value for key, value in state.items()}
-    parallel = all(key.startswith("module.") for key in state)
-    return {key.removeprefix("module.") if parallel else key: state[key] for key in state}
+    for prefix in ("module.", "_orig_mod.", "module."):  # in either order
+        if all(key.startswith(prefix) for key in state):
+            state = {key.removeprefix(prefix): value for key, value in state.items()}
+    return dict(state)
 
 
 def _is_state(found: Any) -> bool:

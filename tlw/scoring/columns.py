@@ -18,7 +18,10 @@ METRICS = {
     "ssim_y": Metric("SSIM", True),
     "lpips_alex": Metric("LPIPS alex", False),
     "lpips_vgg": Metric("LPIPS vgg", False),
+    "dists": Metric("DISTS", False),
 }
+# Those that no protocol has, and that are taken beside its own where they are asked for.
+EXTRA = ("dists",)
 # The columns that name a row of the printed table, and one number of it.
 ROW = ["scale", "backbone", "loss"]
 NUMBER = [*ROW, "benchmark", "metric"]

@@ -16,6 +16,7 @@ from tlw.data.pairs import Pairs
 from tlw.data.protocols import Protocol
 from tlw.data.protocols import protocol as protocol_named
 from tlw.imaging.tiles import OVERLAP, TILE, check_tiles, tile_of
+from tlw.judge.dists import DISTS
 from tlw.judge.lpips import Judge
 from tlw.networks.sr_net import load_network, super_resolve
 from tlw.runtime.errors import at
@@ -40,6 +41,7 @@ class Scorer:
         scale: for the border.
         device: where LPIPS is computed.
         judge_folder: of LPIPS' weights, see `tlw.judge.weights.judge_weights`.
+        extra: metrics beside the protocol's, of `tlw.scoring.columns.EXTRA`.
     """
 
     def __init__(
@@ -49,13 +51,16 @@ class Scorer:
         *,
         device: torch.device | str = "cpu",
         judge_folder: Path | None = None,
+        extra: Sequence[str] = (),
     ) -> None:
+        self.metrics = (*protocol.metrics, *dict.fromkeys(extra))
         self.protocol, self.device = protocol, device
         self.border = protocol.border(scale)
         self.judges = {
             net: Judge(net, channels=protocol.lpips_channels, weights=judge_folder).to(device)
             for net in protocol.lpips_nets
         }
+        self.dists = DISTS(judge_folder).to(device) if "dists" in self.metrics else None
 
     @torch.inference_mode()
     def against(self, hr: Tensor, *, grey: bool = False) -> Callable[[Tensor], dict[str, float]]:
@@ -70,12 +75,14 @@ class Scorer:
         distances = {
             f"lpips_{net}": judge.against(hr.to(self.device)) for net, judge in self.judges.items()
         }
+        if self.dists is not None:
+            distances["dists"] = self.dists.against(hr.to(self.device))
 
         @torch.inference_mode()
         def scores(sr: Tensor) -> dict[str, float]:
             sr = self.protocol.finish(sr)[None]
             found = {}
-            for metric in self.protocol.metrics:
+            for metric in self.metrics:
                 if metric == "psnr_y":
                     value = psnr_y(sr, hr, border=self.border, grey=grey)
                 elif metric == "ssim_y":
@@ -98,6 +105,7 @@ def score_pairs(
     *,
     device: str,
     judge_folder: Path | None,
+    extra: Sequence[str] = (),
 ) -> dict[Row, pd.DataFrame]:
     """Scores of every image of some benchmarks, for several networks at once.
 
@@ -107,16 +115,17 @@ def score_pairs(
     Args:
         sets: pairs for testing, of one scale and protocol.
         upscales: from lr (3, H, W) to sr (3, sH, sW), by the name that errors call it.
+        extra: metrics beside the protocol's, of `tlw.scoring.columns.EXTRA`.
 
     Returns:
-        For each name columns protocol, benchmark, image, and the protocol's metrics.
+        For each name columns protocol, benchmark, image, and the metrics.
 
     Raises:
         ValueError: for an image that cannot be scored, by name: sr of another size than hr, not
             finite, or too small for a metric.
     """
     protocol, scale = sets[0].protocol, sets[0].scale
-    scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder)
+    scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder, extra=extra)
     rows = {row: [] for row in upscales}
     for pairs in sets:
         for index, name in enumerate(
@@ -166,6 +175,7 @@ def evaluate_cells(
     judge_folder: Path | None,
     tile: int = TILE,
     networks: Collection[str] = (),
+    extra: Sequence[str] = (),
 ) -> None:
     """Scores trained cells, or imported networks, of one scale and protocol, into a CSV each.
 
@@ -182,6 +192,7 @@ def evaluate_cells(
         pairs: pairs files of the benchmarks.
         tile: side of the tiles for images of more pixels than one of them, see `tlw.imaging.tiles`.
         networks: classes from elsewhere that the files may name, see `load_network`.
+        extra: as for `score_pairs`.
 
     Raises:
         ValueError: for networks of different scales or protocols, and for pairs of another one,
@@ -199,7 +210,7 @@ def evaluate_cells(
         with at(str(path)):
             check_tiles(tile, OVERLAP, net.window)
         upscales[path] = partial(super_resolve, net.to(device), tile=tile)
-    scores = score_pairs(sets, upscales, device=device, judge_folder=judge_folder)
+    scores = score_pairs(sets, upscales, device=device, judge_folder=judge_folder, extra=extra)
     tiled = [tile_of(h // s, w // s, tile) for pairs in sets for h, w in pairs.sizes]
     for path, cell in cells.items():
         if any(tiled):
@@ -237,7 +248,12 @@ def _in_common(rule: str, found: Mapping[Path, Rule]) -> Rule:
 
 
 def evaluate_bicubic(
-    pairs: Iterable[Path], output: Path, *, device: str, judge_folder: Path | None
+    pairs: Iterable[Path],
+    output: Path,
+    *,
+    device: str,
+    judge_folder: Path | None,
+    extra: Sequence[str] = (),
 ) -> None:
     """Scores the protocol's bicubic upsampling, into a CSV like a cell's, without loss and seed."""
     paths = list(pairs)
@@ -248,6 +264,7 @@ def evaluate_bicubic(
         {"bicubic": lambda lr: first.protocol.upsample_bicubic(lr[None], first.scale)[0]},
         device=device,
         judge_folder=judge_folder,
+        extra=extra,
     )
     write_scores(of_row(scores["bicubic"], "bicubic", first.scale), output)
 

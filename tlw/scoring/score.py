@@ -3,6 +3,7 @@
 import logging
 import math
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,7 +31,9 @@ from tlw.scoring.evaluate import Scorer, enough_for_metrics
 log = logging.getLogger(__name__)
 
 
-class _Pair(NamedTuple):
+class Pair(NamedTuple):
+    """Files of one image."""
+
     name: str  # of hr, without what `hr_suffix` says it has more
     sr: Path
     hr: Path
@@ -46,6 +49,7 @@ def score_images(
     hr_suffix: str = "",
     device: torch.device | str = "cpu",
     judge_folder: Path | None = None,
+    extra: Sequence[str] = (),
     max_pixels: int = MAX_PIXELS,
     work: OneByOne | None = None,
 ) -> pd.DataFrame:
@@ -61,6 +65,7 @@ def score_images(
         hr_suffix: the same for hr.
         device: where LPIPS is computed.
         judge_folder: of LPIPS' weights, see `tlw.judge.weights.judge_weights`.
+        extra: metrics beside the protocol's, of `tlw.scoring.columns.EXTRA`.
         max_pixels: of an image to read.
         work: takes down which images cannot be read or scored, of another size for one, so that
             the scores of the others come back. Without it they are an error, too.
@@ -72,8 +77,8 @@ def score_images(
         ValueError: for a folder without images, names that are no UTF-8, images without a
             counterpart, and when no image, or without `work` not every one, can be scored.
     """
-    pairs = _pairs(sr_folder, hr_folder, suffix, hr_suffix)
-    scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder)
+    pairs = counterparts(sr_folder, hr_folder, suffix, hr_suffix)
+    scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder, extra=extra)
     multiple = protocol.multiple("test", scale)
     head = {"protocol": protocol.name, "benchmark": folder_name(hr_folder)}
     rows, cropped, all_work = [], 0, work or OneByOne("scored")
@@ -125,7 +130,10 @@ def _tell_infinite(rows: list[dict], protocol: Protocol) -> None:
             )
 
 
-def _pairs(sr_folder: Path, hr_folder: Path, suffix: str, hr_suffix: str) -> list[_Pair]:
+def counterparts(
+    sr_folder: Path, hr_folder: Path, suffix: str = "", hr_suffix: str = ""
+) -> list[Pair]:
+    """The images of two folders by name; ValueError for those without a counterpart."""
     sr, hr = _by_name(sr_folder, suffix), _by_name(hr_folder, hr_suffix)
     problems = [
         f"{folder} has no image {some(names)}"
@@ -142,7 +150,7 @@ def _pairs(sr_folder: Path, hr_folder: Path, suffix: str, hr_suffix: str) -> lis
             "of hr"
         )
     return [
-        _Pair(hr[name].stem.removesuffix(hr_suffix) + hr[name].suffix, sr[name], hr[name])
+        Pair(hr[name].stem.removesuffix(hr_suffix) + hr[name].suffix, sr[name], hr[name])
         for name in hr
     ]
 

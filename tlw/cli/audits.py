@@ -1,0 +1,150 @@
+"""Verbs about images from elsewhere, or for there: what is a number, who made lr, lr as files."""
+
+import json
+import math
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from tlw.cli.options import Device, JudgeFolder, Threads, set_threads
+
+
+def audit(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Folders of sr and of hr; with --lr that of hr alone.", metavar="SR HR"
+        ),
+    ],
+    scale: Annotated[
+        int | None, typer.Option(help="2, 3 or 4; with --lr found from the sizes.", min=2, max=4)
+    ] = None,
+    claim: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A number as it is printed, as psnr=27.40, ssim=0.7801 or lpips=0.2855; "
+            "repeatable.",
+            show_default="none: the table of readings",
+        ),
+    ] = None,
+    lr: Annotated[
+        Path | None, typer.Option(help="Folder of lr: which bicubic made it from hr?")
+    ] = None,
+    lpips: Annotated[
+        bool, typer.Option("--lpips", help="LPIPS in the table, too; it takes far longer.")
+    ] = False,
+    suffix: Annotated[
+        str, typer.Option(help="What names of sr, or lr, have behind the image's, as _x4.")
+    ] = "",
+    hr_suffix: Annotated[str, typer.Option(help="The same for hr, as _HR.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Tells under which reading images have a claimed PSNR, SSIM or LPIPS, or who made lr.
+
+    LPIPS is that of alex and vgg; of squeeze there are no weights here.
+    """
+    _check(folders, scale, claim or [], lr, lpips)
+    from tlw.scoring.audit import parse_claim  # mistakes in a claim before any work
+
+    claims = [parse_claim(words) for words in claim or []]
+    set_threads(threads)
+    names = {"suffix": suffix, "hr_suffix": hr_suffix}
+    if lr is not None:
+        content, text = _lr(lr, folders[0], scale, names)
+    else:
+        options = {"device": device, "judge_folder": judge_folder, **names}
+        content, text = _sr(*folders, scale, claims, lpips, options)
+    print(json.dumps(content, indent=2, allow_nan=False) if as_json else text)  # noqa: T201
+
+
+def downscale(
+    images: Annotated[Path, typer.Argument(help="Folder of hr images.", metavar="FOLDER")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder that gets a PNG of each.")],
+    scale: Annotated[int, typer.Option(help="2, 3 or 4.", min=2, max=4)],
+    border: Annotated[
+        Literal["mirror", "replicate"],
+        typer.Option(
+            help="Beyond the image: mirror as newer MATLAB and `tlw pairs` have it, replicate as "
+            "the MATLAB that made most lr images on the net."
+        ),
+    ] = "mirror",
+) -> None:
+    """Makes lr images as MATLAB's imresize(..., 'bicubic') does, in 8 bits."""
+    from tlw.data.downscale import downscale_folder
+
+    downscale_folder(images, output, scale=scale, border=border)
+
+
+def _check(
+    folders: list[Path], scale: int | None, claim: list[str], lr: Path | None, lpips: bool
+) -> None:
+    wanted = ["HR"] if lr is not None else ["SR", "HR"]
+    if len(folders) != len(wanted):
+        raise ValueError(
+            f"audit: expected {len(wanted)} folder{'s' * (len(wanted) > 1)}, "
+            f"{' and '.join(wanted)}{', behind --lr LR' if lr is not None else ''}, "
+            f"found {len(folders)}: {', '.join(map(str, folders))}"
+        )
+    if lr is not None and (claim or lpips):
+        raise ValueError("audit: --claim and --lpips are about sr; --lr takes neither")
+    if lr is None and scale is None:
+        raise ValueError(
+            "audit: expected --scale 2, 3 or 4, found none; crop and border hang on it"
+        )
+    for folder in [*folders, *([lr] if lr is not None else [])]:
+        if not folder.is_dir():
+            raise ValueError(f"{folder}: expected a folder of images, found none")
+
+
+def _sr(
+    sr: Path, hr: Path, scale: int, claims: list, lpips: bool, options: dict[str, Any]
+) -> tuple[dict[str, Any], str]:
+    from tlw.report.audited import claim_in_words, table_in_words
+    from tlw.runtime.devices import pick_device
+    from tlw.scoring.audit import audit_folders, claimed_metrics, matches
+
+    metrics = claimed_metrics(claims) or ("psnr", "ssim", *(["lpips"] if lpips else []))
+    options["device"] = pick_device(options["device"])
+    values = audit_folders(sr, hr, scale=scale, metrics=metrics, **options)
+    found = {claim: matches(claim, values, scale) for claim in claims}
+    texts = [claim_in_words(claim, rows, values, scale) for claim, rows in found.items()]
+    content = {
+        "sr": str(sr),
+        "hr": str(hr),
+        "scale": scale,
+        "readings": [_row(reading, value) for reading, value in values.items()],
+        "claims": [
+            {
+                "metric": claim.metric,
+                "claimed": str(claim),
+                "given_by": [_row(match.reading, match.value) for match in rows if match.fits],
+                "nearest": _row(rows[0].reading, rows[0].value),
+            }
+            for claim, rows in found.items()
+        ],
+    }
+    return content, "\n\n".join(texts or [table_in_words(values, scale)])
+
+
+def _lr(lr: Path, hr: Path, scale: int | None, names: dict[str, str]) -> tuple[dict[str, Any], str]:
+    from tlw.report.audited import origin_in_words
+    from tlw.scoring.lr_origin import makers, origins_of
+
+    found = origins_of(lr, hr, scale=scale, **names)
+    content = {
+        "lr": str(lr),
+        "hr": str(hr),
+        "made_by": [one.origin for one in makers(found.likenesses)],
+        "candidates": [one._asdict() for one in found.likenesses],
+    }
+    return content | {"images": found.images, "scale": found.scale}, origin_in_words(found)
+
+
+def _row(reading: Any, value: float) -> dict[str, Any]:
+    """A reading without the axes that do not concern it; equal images have no finite PSNR: null."""
+    axes = {axis: choice for axis, choice in reading._asdict().items() if choice != ""}
+    return axes | {"value": value if math.isfinite(value) else None}
