@@ -44,10 +44,11 @@ def clone(tmp_path) -> Path:
 
 def make_clone(folder: Path) -> Path:
     root = Path(__file__).parents[1]
-    for name in ("workflow", "config", "resources", "slurm", "examples"):
-        ignored = shutil.ignore_patterns("images", "weights", "__pycache__")
+    for name in ("workflow", "config", "slurm", "examples"):
+        ignored = shutil.ignore_patterns("__pycache__")
         shutil.copytree(root / name, folder / name, ignore=ignored)
     shutil.copy(root / "environment.yml", folder)
+    (folder / "resources").mkdir()
     return folder
 
 

@@ -141,13 +141,11 @@ def test_the_entries_that_the_key_by_key_page_shows_are_right(monkeypatch):
 
 
 def test_an_image_set_of_ones_own_trains_the_example_as_contributing_says(clone, monkeypatch):
-    for kind, text in blocks("CONTRIBUTING.md", "yaml"):
-        path = clone / {"datasets": "resources/datasets.yaml", "config": "photos.yaml"}[kind]
-        with path.open("a") as file:
-            file.write("\n" + text)
+    for name, text in blocks("CONTRIBUTING.md", "yaml"):
+        (clone / name).write_text(text)
     for name in ("astronaut", "coffee"):
         write_image(clone / "photos" / f"{name}.png", getattr(data, name)())
-    shell("tlw fetch my-photos --from photos", clone)
+    shell("tlw fetch my-photos --registry my-sets.yaml --from photos", clone)
     [printed] = re.findall(
         r"`(snakemake -n .*photos\.yaml)`", (ROOT / "CONTRIBUTING.md").read_text()
     )

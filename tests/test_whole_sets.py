@@ -16,6 +16,7 @@ from toys import environment, tlw, write_cell
 from tlw.config.config import Cell, read_config
 from tlw.data.pairs import Pairs
 from tlw.judge.weights import judge_weights
+from tlw.report.tables import PUBLISHED
 
 pytestmark = pytest.mark.slow
 
@@ -31,9 +32,7 @@ def run(*words: str | Path) -> None:
 
 def pairs_of(name: str, scale: int, use: str, shared: Path, folder: Path) -> Path:
     """A set's pairs under the protocol `paper`, from the files that somebody has."""
-    registry = ROOT / "resources" / "datasets.yaml"
-    known = ("--registry", registry, "--folder", folder / "images")
-    run("fetch", name, "--from", shared / "datasets" / name, *known)
+    run("fetch", name, "--from", shared / "datasets" / name, "--folder", folder / "images")
     path = folder / f"{name}_x{scale}.h5"
     options = ("--scale", scale, "--use", use, "--threads", 1)
     run("pairs", folder / "images" / name, "--output", path, *options)
@@ -51,7 +50,7 @@ def test_the_papers_bicubic_rows_of_set5_and_set14_come_out_to_their_last_decima
     run("evaluate", "bicubic", *options, "--output", tmp_path / "scores.csv")
     scores = pd.read_csv(tmp_path / "scores.csv").groupby("benchmark")
     assert dict(scores.size()) == sets
-    with (ROOT / "resources" / "published.csv").open(newline="") as file:
+    with PUBLISHED.open(newline="") as file:
         published = {
             row["dataset"]: [row["psnr_y"], row["lpips"]]
             for row in csv.DictReader(file)

@@ -146,10 +146,9 @@ def test_a_wrong_option_is_named(words, told):
     assert result.exit_code == 2 and told in result.output
 
 
-def test_an_image_set_that_is_not_known_is_told_with_the_ones_that_are(monkeypatch, tmp_path):
-    monkeypatch.chdir(ROOT)
+def test_an_image_set_that_is_not_known_is_told_with_the_ones_that_are(tmp_path):
     told = mistake("fetch", "set5", "--folder", tmp_path)
-    assert told.startswith("resources/datasets.yaml: expected one of ")
+    assert told.startswith("image set: expected one of ")
     assert told.endswith("found 'set5'; did you mean 'Set5'?")
     assert "nosuchset" in mistake("fetch", "nosuchset", "--folder", tmp_path)
     assert not list(tmp_path.iterdir())
@@ -237,7 +236,7 @@ def test_what_a_file_is_called_cannot_steer_a_terminal(tmp_path):
     assert done.returncode == 1 and r"\x1b[2J.yaml: No such file" in done.stderr
     (tmp_path / "\x1b[2J").write_text("")
     words = ("--folder", tmp_path, "--from", tmp_path / "\x1b[2J")
-    done = run(tlw("fetch", "Set5", "--registry", ROOT / "resources" / "datasets.yaml", *words))
+    done = run(tlw("fetch", "Set5", *words))
     assert done.returncode == 1 and r"\x1b[2J: expected a folder of images" in done.stderr
     assert "\x1b" not in done.stderr
 

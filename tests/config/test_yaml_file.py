@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tlw.config.config import read_cell, read_config
 from tlw.config.yaml_file import BYTES, parse_yaml, read_yaml
-from tlw.data.registry import load_registry
+from tlw.data.registry import KNOWN, load_registry
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,7 +146,7 @@ def test_whatever_is_written_as_json_or_as_yaml_comes_back(value):
 
 def test_the_files_that_are_shipped_are_read_as_pyyaml_reads_them():
     files = [*ROOT.glob("config/*.yaml"), *ROOT.glob("examples/*.yaml"), *ROOT.glob("slurm/*.yaml"),
-             ROOT / "resources" / "datasets.yaml"]  # fmt: skip
+             KNOWN]  # fmt: skip
     assert len(files) == 5
     for path in files:
         assert read_yaml(path) == yaml.safe_load(path.read_text())

@@ -20,8 +20,9 @@ from PIL import Image
 
 from tlw.data.download import DownloadError
 from tlw.data.fetch import ManualSet, fetch, images_of, load_registry
+from tlw.data.registry import KNOWN
 
-REGISTRY = Path(__file__).parents[2] / "resources" / "datasets.yaml"
+REGISTRY = KNOWN
 
 
 @pytest.fixture(scope="module")

@@ -24,6 +24,7 @@ from tlw.data.pairs import Pairs, write_pairs
 from tlw.data.protocols import PROTOCOLS, protocol
 from tlw.imaging.image_files import read_image, write_image
 from tlw.imaging.ranges import crop_to_multiple, to_tensor, to_unit
+from tlw.report.tables import PUBLISHED
 from tlw.scoring.metrics import psnr_y
 
 PAPER, STANDARD = PROTOCOLS["paper"], PROTOCOLS["standard"]
@@ -179,8 +180,7 @@ def test_set5_through_a_pairs_file_gives_the_papers_bicubic_row(shared, target, 
         psnr_y(PAPER.finish(PAPER.upsample_bicubic(lr[None], scale)), hr[None]).item()
         for lr, hr in pairs
     ]
-    published = Path(__file__).parents[2] / "resources" / "published.csv"
-    with published.open(newline="") as file:
+    with PUBLISHED.open(newline="") as file:
         rows = {(r["backbone"], r["dataset"], r["scale"]): r for r in csv.DictReader(file)}
     assert f"{np.mean(values):.4f}" == rows["bicubic", "Set5", str(scale)]["psnr_y"]
 

@@ -17,11 +17,11 @@ from tlw.data.protocols import PROTOCOLS, Protocol, protocol
 from tlw.imaging.image_files import read_image
 from tlw.imaging.ranges import crop_to_multiple, round_to_8_bits, to_tensor
 from tlw.imaging.resize import imresize
+from tlw.report.tables import PUBLISHED
 from tlw.scoring.evaluate import Scorer
 from tlw.scoring.metrics import psnr_y
 
 PAPER, STANDARD = PROTOCOLS["paper"], PROTOCOLS["standard"]
-PUBLISHED = Path(__file__).parents[2] / "resources" / "published.csv"
 
 
 def published_bicubic_psnr(benchmark: str, scale: int) -> str:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tlw.data.registry import empty, load_registry, not_at_hand, read_manifest
+from tlw.data.registry import empty, known_sets, load_registry, not_at_hand, read_manifest
 
-REGISTRY = load_registry(Path(__file__).parents[2] / "resources" / "datasets.yaml")
+REGISTRY = known_sets()
 
 
 def test_manga109_alone_has_to_be_got_by_hand():
@@ -51,6 +51,41 @@ def test_what_systems_put_into_folders_leaves_them_empty(tmp_path):
     assert not empty(tmp_path)
     with pytest.raises(ValueError, match=r"ARMS\.png: expected a folder of images, found a file"):
         empty(tmp_path / "ARMS.png")
+
+
+# --- sets of the user's own, and what says that a set has changed ------------------------------
+
+MINE = (
+    "mine:\n  {use: test, images: 1, terms: Ours., sources: [{kind: manual, instructions: Ask.}]}\n"
+)
+
+
+def test_the_users_own_sets_stand_beside_the_known_ones(tmp_path):
+    (tmp_path / "mine.yaml").write_text(MINE)
+    assert list(known_sets(tmp_path / "mine.yaml")) == [*REGISTRY, "mine"]
+
+
+def test_a_known_name_cannot_be_given_to_other_images(tmp_path):
+    (tmp_path / "mine.yaml").write_text(MINE.replace("mine", "Set5", 1))
+    with pytest.raises(
+        ValueError, match=r"mine\.yaml: Set5: expected a name that tlw does not know"
+    ):
+        known_sets(tmp_path / "mine.yaml")
+
+
+def test_another_mirror_leaves_a_sets_digest_and_another_image_changes_it():
+    known = REGISTRY["Set5"]
+    mirrored = known.model_copy(update={"sources": known.sources[:1], "terms": "Others."})
+    assert mirrored.digest == known.digest
+    other = known.files[0].model_copy(update={"sha256_rgb_pixels": "0" * 64})
+    changed = known.model_copy(update={"files": (other, *known.files[1:])})
+    assert changed.digest != known.digest
+    archive = REGISTRY["DIV2K"]
+    [source] = archive.sources
+    replaced = archive.model_copy(
+        update={"sources": (source.model_copy(update={"sha256": "0" * 64}),)}
+    )
+    assert replaced.digest != archive.digest
 
 
 # --- manifests ----------------------------------------------------------------------------------

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from tlw.report.tables import write_tables
+from tlw.report.tables import PUBLISHED, write_tables
 
-PUBLISHED = Path(__file__).parents[2] / "resources" / "published.csv"
 RECORD = {
     "digest": "0123456789ab",
     "preset": "paper",

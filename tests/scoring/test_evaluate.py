@@ -20,7 +20,7 @@ from tlw.imaging.ranges import round_to_8_bits
 from tlw.imaging.resize import imresize
 from tlw.judge.lpips import Judge
 from tlw.networks.sr_net import SRNet, build_network, load_network, save_network
-from tlw.report.tables import read_published, read_scores, scores_table
+from tlw.report.tables import PUBLISHED, read_published, read_scores, scores_table
 from tlw.scoring.evaluate import (
     Scorer,
     evaluate_bicubic,
@@ -30,7 +30,6 @@ from tlw.scoring.evaluate import (
 )
 from tlw.scoring.metrics import psnr_y, ssim_y
 
-PUBLISHED = Path(__file__).parents[2] / "resources" / "published.csv"
 HERE = {"device": "cpu", "judge_folder": None}
 
 

@@ -57,6 +57,7 @@ def config() -> dict:
     return {
         "results": "results/faults",
         "test": ["tiny-test"],
+        "registry": "sets.yaml",
         "device": "cpu",
         "threads": 1,
         "checkpoint_seconds": 0,  # after every step
@@ -88,7 +89,7 @@ def workspace(folder: Path) -> Path:
     make_clone(folder)
     (folder / "faults.yaml").write_text(yaml.safe_dump(config()))
     sets = {"tiny": ["astronaut", "coffee"], "tiny-test": ["chelsea"]}
-    registry = folder / "resources" / "datasets.yaml"
+    registry = folder / "sets.yaml"
     for name, images in sets.items():
         entry = {
             **{"use": "test" if "test" in name else "train", "images": len(images)},
@@ -297,9 +298,8 @@ def undisturbed(faulted, tmp_path_factory) -> Path:
         ours = {cell.backbone.path for cell in settings.cells(grid)}
         evaluate_cells(outputs, [test_pairs], networks=ours, **judge)
         write_tables(
-            [*rows, results / "bicubic_x2"], results / "tables" / grid, title="Faults",
-            published=ROOT / "resources" / "published.csv", number=None,
-        )  # fmt: skip
+            [*rows, results / "bicubic_x2"], results / "tables" / grid, title="Faults", number=None
+        )
     return folder
 
 

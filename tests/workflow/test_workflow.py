@@ -21,6 +21,8 @@ from tlw.config.config import read_cell
 from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 
+MANUAL = [{"kind": "manual", "instructions": "It is there."}]
+
 # --- plans ------------------------------------------------------------------------------------
 
 
@@ -154,12 +156,12 @@ def touch_outputs(output: str, folder: Path) -> None:
 
 def test_a_benchmark_to_be_got_by_hand_joins_the_tables_when_its_images_are_there(clone, tmp_path):
     """Only what Snakemake plans: the files are empty, their ages alone count."""
-    with (clone / "resources" / "datasets.yaml").open("a") as file:
-        file.write(yaml.safe_dump({"by-hand": {
-            "use": "test", "images": 1, "terms": "Ours.",
-            "sources": [{"kind": "manual", "instructions": "Take a photograph."}],
-        }}))  # fmt: skip
-    config = changed("toy.yaml", tmp_path, lambda c: c["test"].append("by-hand"))
+    entry = {"use": "test", "images": 1, "terms": "Ours.", "sources": MANUAL}
+    (clone / "sets.yaml").write_text(yaml.safe_dump({"by-hand": entry}))
+    registry = {"registry": "sets.yaml"}
+    config = changed(
+        "toy.yaml", tmp_path, lambda c: c.update(test=["toy-test", "by-hand"], **registry)
+    )
     words = ("-n", "--printshellcmds", "--configfile", config)
     output = snakemake(*words, folder=clone)
     assert "Left out of the tables: the image set by-hand has to be got by hand" in output
@@ -171,7 +173,12 @@ def test_a_benchmark_to_be_got_by_hand_joins_the_tables_when_its_images_are_ther
     assert "Nothing to be done" in snakemake(*words, folder=clone)
 
     write_image(clone / "resources" / "images" / "by-hand" / "mine.png", photograph())
-    subprocess.run(tlw("fetch", "by-hand"), cwd=clone, check=True, capture_output=True)
+    subprocess.run(
+        tlw("fetch", "by-hand", "--registry", "sets.yaml"),
+        cwd=clone,
+        check=True,
+        capture_output=True,
+    )
     output = snakemake(*words, folder=clone)
     assert "left" not in output.lower()
     assert planned(output, "pairs") == [f"test/by-hand/{scale}" for scale in (2, 3, 4)]
@@ -180,6 +187,28 @@ def test_a_benchmark_to_be_got_by_hand_joins_the_tables_when_its_images_are_ther
     assert planned(output, "table") == ["table1", "table2"]
     for rule in ("train", "fetch_images", "fetch_weights"):
         assert planned(output, rule) == []
+
+
+def test_a_changed_entry_fetches_its_own_set_again_and_no_other(clone, tmp_path):
+    """Only what Snakemake plans; the registry's age says nothing, what is in it does."""
+    entry = {"use": "test", "images": 1, "terms": "Ours.", "sources": MANUAL}
+    for name in ("one", "two"):
+        write_image(clone / "resources" / "images" / name / "a.png", photograph())
+
+    def plan(**images: int) -> list[str]:
+        sets = {name: entry | {"images": count} for name, count in images.items()}
+        (clone / "sets.yaml").write_text(yaml.safe_dump(sets))
+        return snakemake(*words, folder=clone)
+
+    config = changed(
+        "toy.yaml", tmp_path, lambda c: c.update(test=["one", "two"], registry="sets.yaml")
+    )
+    words = ("--configfile", config, "--cores", "1", "resources/images/one/manifest.tsv",
+             "resources/images/two/manifest.tsv")  # fmt: skip
+    assert planned(plan(one=1, two=1), "fetch_images") == ["one", "two"]
+    assert "Nothing to be done" in plan(one=1, two=1)
+    write_image(clone / "resources" / "images" / "two" / "b.png", photograph())
+    assert planned(plan(one=1, two=2), "fetch_images") == ["two"]
 
 
 # --- a real run, killed -----------------------------------------------------------------------
@@ -251,20 +280,18 @@ def imported(clone) -> list[str]:
     """A clone with a benchmark of one image and a grid with an imported EDSR; options to run it."""
     image = Path("resources", "images", "one", "0.png")
     write_image(clone / image, np.ascontiguousarray(photograph(size=(48, 48))))
-    with (clone / "resources" / "datasets.yaml").open("a") as registry:
-        entry = {"use": "test", "images": 1, "terms": "CC0.", "sources": MANUAL}
-        registry.write("\n" + yaml.safe_dump({"one": entry}))
+    entry = {"use": "test", "images": 1, "terms": "CC0.", "sources": MANUAL}
+    (clone / "sets.yaml").write_text(yaml.safe_dump({"one": entry}))
     weights = clone / "resources" / "weights"
     weights.mkdir()
     shutil.copy(judge_weights("vgg"), weights)
     row = {"name": "edsr-authors", "backbone": "edsr", "scale": 4, "loss": "l1-tlw"}
     grid = SMALL["grids"]["one"] | {"imported": [row | {"checkpoint": "authors/edsr 4.pth"}]}
-    config = SMALL | {"test": ["one"], "grids": {"one": grid}}
+    config = SMALL | {"registry": "sets.yaml", "test": ["one"], "grids": {"one": grid}}
     (clone / "imported.yaml").write_text(yaml.safe_dump(config))
     return ["--cores", "1", "--configfile", "imported.yaml"]
 
 
-MANUAL = [{"kind": "manual", "instructions": "It is there."}]
 FOREIGN = "results/small/one/edsr-authors_x4_l1-tlw_imported"
 
 
@@ -302,7 +329,13 @@ def test_networks_are_scored_together_and_one_is_still_made_by_naming_it(clone, 
         "note": "Tiny.",
     }
     recipe = SMALL["recipes"]["quick"] | {"epochs": 1, "steps_per_epoch": 2}
-    config = SMALL | {"test": ["one"], "grids": {"one": grid}, "recipes": {"quick": recipe}}
+    recipes = {"quick": recipe}
+    config = SMALL | {
+        "registry": "sets.yaml",
+        "test": ["one"],
+        "grids": {"one": grid},
+        "recipes": recipes,
+    }
     (clone / "small.yaml").write_text(yaml.safe_dump(config))
     words = ("--cores", "2", "--configfile", "small.yaml")
     output = snakemake(*words, folder=clone)

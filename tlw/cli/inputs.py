@@ -5,16 +5,25 @@ from typing import Annotated
 
 import typer
 
-from tlw.cli.options import NETS, PROTOCOLS, JudgeFolder, MaxPixels, Output, Scale, Threads
+from tlw.cli.options import (
+    NETS,
+    PROTOCOLS,
+    JudgeFolder,
+    MaxPixels,
+    Output,
+    Registry,
+    Scale,
+    Threads,
+)
 from tlw.config.settings import Use
 from tlw.imaging.tiles import MAX_PIXELS
 
 
 def fetch(
-    image_set: Annotated[str, typer.Argument(help="Name of an image set in the registry.")],
-    registry: Annotated[Path, typer.Option(help="The registry of image sets.")] = Path(
-        "resources/datasets.yaml"
-    ),
+    image_set: Annotated[
+        str, typer.Argument(help="Name of an image set that tlw knows, or that --registry has.")
+    ],
+    registry: Registry = None,
     folder: Annotated[Path, typer.Option(help="Gets a folder of the set's name.")] = Path(
         "resources/images"
     ),
@@ -24,12 +33,12 @@ def fetch(
 ) -> None:
     """Puts an image set in place, every file checked."""
     from tlw.data.fetch import fetch as fetch_set
-    from tlw.data.fetch import load_registry
+    from tlw.data.registry import known_sets
     from tlw.runtime.errors import one_of
 
-    known = load_registry(registry)
+    known = known_sets(registry)
     if image_set not in known:
-        raise ValueError(f"{registry}: {one_of(image_set, known)}")
+        raise ValueError(f"image set: {one_of(image_set, known)}")
     fetch_set(known[image_set], folder, source=source)
 
 

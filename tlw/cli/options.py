@@ -19,6 +19,13 @@ JudgeFolder = Annotated[
         show_default="the user's cache folder",
     ),
 ]
+Registry = Annotated[
+    Path | None,
+    typer.Option(
+        help="Registry file with image sets of yours, besides those that tlw knows.",
+        show_default="none",
+    ),
+]
 Networks = Annotated[
     list[str] | None,
     typer.Option(

@@ -143,9 +143,10 @@ def tables(
     cells: Annotated[list[Path], typer.Argument(help="Folders of scored cells, in row order.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Path without suffix.")],
     title: Annotated[str, typer.Option(help="The caption.")] = "Scores",
-    published: Annotated[Path, typer.Option(help="CSV of the paper's numbers.")] = Path(
-        "resources/published.csv"
-    ),
+    published: Annotated[
+        Path | None,
+        typer.Option(help="CSV of a paper's numbers.", show_default="this paper's"),
+    ] = None,
     number: Annotated[
         int | None,
         typer.Option(
@@ -165,9 +166,9 @@ def tables(
 ) -> None:
     """Writes a table of scored cells as CSV, Markdown and LaTeX, and prints it."""
     from tlw.report.statistics import Smallest
-    from tlw.report.tables import write_tables
+    from tlw.report.tables import PUBLISHED, write_tables
 
-    options = {"title": title, "published": published, "number": number}
+    options = {"title": title, "published": published or PUBLISHED, "number": number}
     options |= {"left_out": left_out or (), "note": note, "smallest": Smallest(*smallest)}
     print(write_tables(cells, output, **options))  # noqa: T201
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from tlw.config.backbones import BACKBONES, check, is_known
-from tlw.config.paths import FolderPath, expanded
+from tlw.config.paths import FilePath, FolderPath, expanded
 from tlw.config.resources import Request, request_for
 from tlw.config.schema import Arguments, Flag, IsNumber, Model, Name, Number, Whole, may_import
 from tlw.config.settings import (
@@ -212,6 +212,9 @@ class Config(Model):
     )
     protocol: ProtocolName = Field(default="paper", description="how pairs are made and scored")
     test: Names = Field(description="the benchmarks, image sets")
+    registry: FilePath | None = Field(
+        default=None, description="a YAML file with image sets of the user's own"
+    )
     device: str = Field(
         default="auto", description="cpu, cuda, cuda:1; auto: a GPU if there is one"
     )

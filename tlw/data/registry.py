@@ -1,10 +1,12 @@
-"""What the image sets are: the registry file resources/datasets.yaml and its manifests.
+"""What the image sets are: the registry known/datasets.yaml with its manifests, and users' own.
 
 Nothing is fetched here, see tlw/data/fetch.py.
 """
 
 import csv
+import hashlib
 import io
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
@@ -18,6 +20,7 @@ from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import one_of, shown, without_secrets
 
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+KNOWN = Path(__file__).with_name("known") / "datasets.yaml"  # what the package knows
 TABLE_BYTES = 64 << 20  # of a manifest at most; the largest of ours has 140,000
 NAME_BYTES = 180  # of a file's name, to which locks add some
 
@@ -114,6 +117,15 @@ class ImageSet(Model):
         """Whether no program may get it, only its users."""
         return all(isinstance(source, ManualSource) for source in self.sources)
 
+    @property
+    def digest(self) -> str:
+        """Twelve hexadecimal digits that change with the images; another mirror changes nothing."""
+        images = [self.images, [(row.file, row.sha256_rgb_pixels) for row in self.files]]
+        if not self.files:
+            archives = (source for source in self.sources if isinstance(source, ArchiveSource))
+            images += [(source.sha256, source.members) for source in archives]
+        return hashlib.sha256(json.dumps(images).encode()).hexdigest()[:12]
+
     def instructions(self, folder: Path) -> str:
         """How its users get it into `folder/<name>`."""
         steps = [source.instructions for source in self.sources if isinstance(source, ManualSource)]
@@ -134,7 +146,7 @@ class ImageSet(Model):
 
 
 def load_registry(path: Path) -> dict[str, ImageSet]:
-    """The image sets of a registry file (resources/datasets.yaml), by name.
+    """The image sets of a registry file, by name; manifests are looked for beside it.
 
     Raises:
         ValueError: naming the file and the key.
@@ -155,6 +167,26 @@ def load_registry(path: Path) -> dict[str, ImageSet]:
         except ValueError as problem:  # it shows what it found, URLs, too
             raise ValueError(without_secrets(str(problem))) from None
     return sets
+
+
+def known_sets(own: Path | None = None) -> dict[str, ImageSet]:
+    """The image sets that the package knows, and those of a registry file of the user's.
+
+    Raises:
+        ValueError: for a file that is no registry, and for a name that is known already: the same
+            name in two papers' tables has to mean the same images.
+    """
+    sets = load_registry(KNOWN)
+    if own is None:
+        return sets
+    mine = load_registry(own)
+    for name in mine:
+        if name in sets:
+            raise ValueError(
+                f"{own}: {name}: expected a name that tlw does not know yet, found one of its own "
+                "image sets; choose another name"
+            )
+    return sets | mine
 
 
 def read_manifest(path: Path, row: type[Row] = KnownFile) -> list[Row]:

@@ -22,6 +22,8 @@ from tlw.report.typeset import to_latex, to_markdown
 from tlw.runtime.files import written_aside
 from tlw.scoring.columns import METRICS, ROW, guarded, unguarded
 
+PUBLISHED = Path(__file__).with_name("published.csv")  # this paper's Tables I and II
+
 
 def read_scores(path: Path) -> pd.DataFrame:
     """A CSV of `tlw evaluate`, see `tlw.scoring.evaluate`; ValueError for another file, or a lost
@@ -71,7 +73,7 @@ def read_published(path: Path, number: int) -> pd.DataFrame:
     """The paper's Table I (1) or II (2), and its bicubic rows, in the long form of a table.
 
     Raises:
-        ValueError: for a file without the columns of resources/published.csv.
+        ValueError: for a file without the columns of tlw/report/published.csv.
     """
     columns = ["table", "scale", "backbone", "loss", "dataset", "psnr_y", "lpips"]
     published = _read_csv(path, "the paper's numbers")
@@ -174,7 +176,7 @@ def write_tables(
     output: Path,
     *,
     title: str,
-    published: Path,
+    published: Path = PUBLISHED,
     number: int | None,
     left_out: Sequence[str] = (),
     note: str = "",

@@ -1,6 +1,7 @@
 """The config, checked, and what the rules look up in it."""
 
 import os
+import re
 from pathlib import Path
 from typing import get_args
 
@@ -11,7 +12,7 @@ from snakemake.utils import update_config
 from tlw.config.backbones import is_known
 from tlw.config.config import Config
 from tlw.data.protocols import PROTOCOLS
-from tlw.data.registry import load_registry, not_at_hand
+from tlw.data.registry import known_sets, not_at_hand
 from tlw.config.settings import SCALES, JudgeNet, TLWSettings, Use
 from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import at
@@ -41,7 +42,8 @@ def config_read_again():
 
 try:
     SETTINGS = Config.parse(config_read_again(), "config")
-    REGISTRY = load_registry(REGISTRY_FILE)
+    with at("config: registry"):
+        REGISTRY = known_sets(Path(SETTINGS.registry) if SETTINGS.registry else None)
     for name, grid in SETTINGS.grids.items():
         with at(f"config: grids.{name}.train"):
             for image_set in not_at_hand(grid.train, REGISTRY, IMAGES):
@@ -50,7 +52,7 @@ try:
         LEFT_OUT = not_at_hand(SETTINGS.test, REGISTRY, IMAGES)
         if len(LEFT_OUT) == len(SETTINGS.test):
             raise ValueError(LEFT_OUT[0].instructions(IMAGES))
-except ValueError as error:
+except (ValueError, OSError) as error:
     raise WorkflowError(str(error)) from None
 
 for image_set in LEFT_OUT:  # no reason to wait with the others; the tables say so, too
@@ -77,7 +79,7 @@ wildcard_constraints:
     )
     or "(?!)",
     row=r"bicubic_x\d|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x\d_[A-Za-z0-9.-]+_(seed\d+|imported)",
-    image_set=r"[A-Za-z0-9][A-Za-z0-9.-]*",
+    image_set="|".join(map(re.escape, REGISTRY)),
     use="|".join(get_args(Use)),
     scale="|".join(map(str, SCALES)),
     net="|".join(get_args(JudgeNet)),
@@ -107,6 +109,11 @@ def pairs_of(image_sets, use, scale):
 def checkpoint_of(wildcards):
     """The checkpoint that a job is to import."""
     return CHECKPOINTS[wildcards.grid][wildcards.imported]
+
+
+def registry_of(image_set):
+    """The option of `tlw fetch` that a set from the user's own registry needs."""
+    return [] if image_set in known_sets() else [f"--registry={SETTINGS.registry}"]
 
 
 def judge_of(wildcards):

@@ -8,8 +8,6 @@ localrules:
 
 rule fetch_images:
     """One image set, every file checked; images that are in its folder already are taken."""
-    input:
-        registry="resources/datasets.yaml",
     output:
         "resources/images/{image_set}/manifest.tsv",
     log:
@@ -18,8 +16,14 @@ rule fetch_images:
         f"{RESULTS}/benchmarks/fetch/{{image_set}}.tsv"
     conda:
         "../../environment.yml"
+    params:
+        # Of this set alone, and of its images: a change of another entry, or of a mirror, reruns
+        # nothing. The shell does not need it.
+        digest=lambda wildcards: REGISTRY[wildcards.image_set].digest,
+        registry=lambda wildcards: registry_of(wildcards.image_set),
+        folder=subpath(output[0], ancestor=2),
     shell:
-        "tlw fetch {wildcards.image_set:q} --registry {input.registry:q} --folder resources/images"
+        "tlw fetch {wildcards.image_set:q} {params.registry:q} --folder {params.folder:q}"
         " > {log:q} 2>&1"
 
 

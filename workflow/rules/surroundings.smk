@@ -1,6 +1,5 @@
-"""Whether Snakemake runs where its rules find their files, and the command `tlw`."""
+"""Whether the rules find the command `tlw`, and this package the right one."""
 
-import os
 import shutil
 import sys
 from pathlib import Path
@@ -8,14 +7,6 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
-
-REGISTRY_FILE = Path("resources/datasets.yaml")
-
-if not REGISTRY_FILE.exists():
-    raise WorkflowError(
-        f"{REGISTRY_FILE}: not found from {os.getcwd()}: Snakemake has to run in the repository's "
-        f"folder, {Path(workflow.basedir).parent}; change there, or give --directory"
-    )
 
 # With conda, jobs have an environment of their own.
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:

@@ -4,8 +4,7 @@
 rule table:
     """One grid as CSV, Markdown and LaTeX, and what is on record of its cells."""
     input:
-        scores=lambda wildcards: scores_of(wildcards.grid),
-        published="resources/published.csv",
+        lambda wildcards: scores_of(wildcards.grid),
     output:
         multiext(f"{RESULTS}/tables/{{grid}}", ".csv", ".md", ".tex", "_cells.csv"),
     log:
@@ -21,4 +20,4 @@ rule table:
         options=lambda wildcards: table_options(wildcards.grid),
     shell:
         "tlw tables {params.rows:q} --output {params.output:q} --title {params.title:q}"
-        " --published {input.published:q} {params.options:q} > {log:q} 2>&1"
+        " {params.options:q} > {log:q} 2>&1"
