@@ -149,7 +149,8 @@ def test_an_image_set_of_ones_own_trains_the_example_as_contributing_says(clone,
     [printed] = re.findall(
         r"`(snakemake -n .*photos\.yaml)`", (ROOT / "CONTRIBUTING.md").read_text()
     )
-    monkeypatch.setenv("PYTHONPATH", "examples")
+    here = os.environ.get("PYTHONPATH", "")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["examples", here]))
     pairs = planned(shell(printed, clone), "pairs")
     assert [job for job in pairs if "train" in job] == ["train/my-photos/2", "train/toy-train/3"]
 

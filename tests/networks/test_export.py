@@ -14,6 +14,7 @@ from tlw.cli import app
 from tlw.networks import export
 from tlw.networks.export import export_network
 from tlw.networks.sr_net import build_network, load_network, save_network
+from tlw.runtime import extras
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 needs_onnx = pytest.mark.skipif(
@@ -64,12 +65,12 @@ def test_a_file_that_gives_other_images_is_told_and_not_left(tmp_path, monkeypat
 
 
 def test_what_is_missing_is_told_before_any_work(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxscript" else name)
-    with pytest.raises(ValueError, match=r"onnxscript: not installed, .* pip install onnx"):
+    monkeypatch.setattr(extras, "find_spec", lambda name: None if name == "onnxscript" else name)
+    with pytest.raises(ValueError, match=r"onnxscript: not installed, .* 'tlw\[export\]'"):
         export_network(tmp_path / "none.safetensors", tmp_path / "net.onnx")
 
 
 def test_another_suffix_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(export, "find_spec", lambda name: name)
+    monkeypatch.setattr(extras, "find_spec", lambda name: name)
     with pytest.raises(ValueError, match=r"net\.pt: expected a name that ends in \.onnx"):
         export_network(tmp_path / "none.safetensors", tmp_path / "net.pt")

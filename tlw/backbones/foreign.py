@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tlw.backbones import require_scale
 from tlw.config.lookup import locate
+from tlw.runtime.extras import missing_message
 
 _HOME = "spandrel.architectures."
 
@@ -64,10 +65,9 @@ def import_spandrel() -> ModuleType:
     try:
         import spandrel
     except ModuleNotFoundError as error:
-        raise ValueError(
-            f"{error.name} is not installed, which networks from elsewhere are read by; "
-            "pip install spandrel==0.4.2"
-        ) from None
+        does = "reading a network from elsewhere"
+        told = missing_message([str(error.name)], extra="import", does=does)
+        raise ValueError(told) from None
     except (ImportError, RuntimeError) as error:
         # torchvision's compiled part belongs to one build of torch, and fails in its own words.
         raise ValueError(

@@ -56,7 +56,9 @@ def train(
     """Trains a cell, or goes on with it from its last checkpoint."""
     from tlw.config.config import read_cell
     from tlw.runtime.devices import ranks
+    from tlw.runtime.extras import require
 
+    require(["tensorboard"], extra="train", does="a training")
     settings = read_cell(cell)  # before torch is imported
     settings.recipe.check_processes(gpus)
     with claimed(device, gpus, cells_per_gpu):

@@ -5,7 +5,6 @@ Sizes are dynamic: N lr images of any size, of at least the network's windows.
 
 import logging
 from collections.abc import Collection
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 
 from tlw.networks.sr_net import SRNet, load_network
+from tlw.runtime.extras import require
 from tlw.runtime.files import written_aside
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ def export_network(weights: Path, output: Path, *, networks: Collection[str] = (
         ValueError: where the packages that this takes are not installed, or the file does not give
             what the network gives.
     """
-    _check_installed()
+    require(_PACKAGES, extra="export", does="the export")
     if output.suffix != ".onnx":
         raise ValueError(f"{output}: expected a name that ends in .onnx")
     net, cell = load_network(weights, networks=networks)
@@ -82,12 +82,3 @@ def _check(path: Path, net: SRNet) -> None:
                 f"{expected.shape} within {_NEAR:g} for lr {tuple(lr.shape)}, found {found.shape}, "
                 f"{apart:g} apart"
             )
-
-
-def _check_installed() -> None:
-    missing = [name for name in _PACKAGES if find_spec(name) is None]
-    if missing:
-        raise ValueError(
-            f"{' and '.join(missing)}: not installed, and the export takes it; "
-            f"pip install {' '.join(_PACKAGES)}"
-        )
