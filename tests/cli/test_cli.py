@@ -14,6 +14,7 @@ import pytest
 from toys import photograph, run, tlw, toy_cell, toy_pairs
 from typer.testing import CliRunner
 
+import tlw as tlw_package
 from tlw.cli import app
 from tlw.config.config import Config, read_cell
 from tlw.data.pairs import Pairs
@@ -32,7 +33,9 @@ VERBS = [
     "tables",
     "upscale",
     "compare",
+    "cite",
     "schema",
+    "doctor",
 ]
 
 
@@ -239,6 +242,19 @@ def test_what_a_file_is_called_cannot_steer_a_terminal(tmp_path):
     done = run(tlw("fetch", "Set5", *words))
     assert done.returncode == 1 and r"\x1b[2J: expected a folder of images" in done.stderr
     assert "\x1b" not in done.stderr
+
+
+def test_the_version_is_told_without_torch():
+    code = "import sys; from tlw.cli import app; app(['--version'], standalone_mode=False); "
+    done = run([sys.executable, "-c", f"{code}sys.exit('torch' in sys.modules)"])
+    assert done.returncode == 0 and done.stdout == f"tlw {tlw_package.__version__}\n"
+
+
+def test_a_shell_completes_the_verbs():
+    code = "import sys; sys.argv[0] = 'tlw'; from tlw.cli import main; main()"
+    asked = {"_TLW_COMPLETE": "complete_bash", "COMP_WORDS": "tlw fet", "COMP_CWORD": "1"}
+    done = run([sys.executable, "-c", code], **asked)
+    assert done.stdout.split() == ["fetch", "fetch-weights"]
 
 
 # --- what it does -----------------------------------------------------------------------------

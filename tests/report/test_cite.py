@@ -1,8 +1,11 @@
 """What results rest on: every known network, loss and image set has its reference."""
 
 import pytest
+from scored_cells import scored
 from toys import toy_cell, write_cell
+from typer.testing import CliRunner
 
+from tlw.cli import app
 from tlw.config.backbones import BACKBONES
 from tlw.report.cite import cite, references
 
@@ -36,3 +39,11 @@ def test_without_cells_everything_is_cited(tmp_path):
 def test_a_folder_that_is_no_cell_is_told(tmp_path):
     with pytest.raises((ValueError, OSError), match=r"cell\.json"):
         cite([tmp_path])
+
+
+def test_the_verb_cites_the_benchmarks_that_a_cell_was_scored_on(tmp_path):
+    folder = scored(tmp_path, {("Urban100", "a"): (30, 0.2)}, row=("vdsr", 2, "l1"))
+    write_cell(toy_cell(), folder)
+    output = CliRunner().invoke(app, ["cite", str(folder)]).output
+    assert output == cite([folder], ["Urban100"]) and "{Urban100," in output
+    assert CliRunner().invoke(app, ["cite"]).output == cite([])

@@ -12,7 +12,8 @@ from typing import Annotated
 
 import typer
 
-from tlw.cli import audits, configs, costs, inputs, networks, scores
+from tlw import __version__
+from tlw.cli import audits, configs, costs, doctor, inputs, networks, scores
 from tlw.runtime.errors import printable
 from tlw.runtime.stopping import stopping_signals
 
@@ -20,7 +21,6 @@ log = logging.getLogger("tlw")
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     help="Trainable Loss Weights in super-resolution: the stages of the workflow, one by one.",
 )
@@ -39,19 +39,31 @@ _VERBS = {
     "audit": audits.audit,
     "tables": scores.tables,
     "compare": scores.compare,
+    "cite": scores.cite,
     "upscale": networks.upscale,
     "cost": costs.cost,
     "export": costs.export,
     "schema": configs.schema,
+    "doctor": doctor.doctor,
 }
 for _name, _verb in _VERBS.items():
     app.command(_name)(_verb)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"tlw {__version__}")  # noqa: T201
+        raise typer.Exit
 
 
 @app.callback()
 def _main(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Warnings and errors only.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Errors with their traceback.")] = False,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="The version."),
+    ] = False,
 ) -> None:
     level = logging.WARNING if quiet else logging.INFO
     handler = logging.StreamHandler()

@@ -7,15 +7,28 @@ import json
 import os
 import platform
 import shutil
+import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
+from tlw.cli.options import JudgeFolder, Registry
+
+if TYPE_CHECKING:
+    from tlw.data.registry import ImageSet
+
 ROOM_GB = 20  # of images, pairs and results of the paper's grid
+EXTRAS = {
+    "tensorboard": "train",
+    "snakemake": "workflow",
+    "snakemake-executor-plugin-slurm": "workflow",
+    "spandrel": "import",
+    "onnx": "export",
+}
 
 
 class Check(NamedTuple):
@@ -29,17 +42,23 @@ class Check(NamedTuple):
 
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="For programs, and for issues.")] = False,
-    registry: Annotated[Path, typer.Option(help="The registry of image sets.")] = Path(
-        "resources/datasets.yaml"
-    ),
+    registry: Registry = None,
     images: Annotated[Path, typer.Option(help="Where image sets are.")] = Path("resources/images"),
-    online: Annotated[bool, typer.Option(help="Asks the sources of images, too.")] = False,
+    judge_folder: JudgeFolder = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Asks the sources of images, too.")
+    ] = False,
 ) -> None:
     """Looks whether this machine has what tlw needs; exit code 1 where something is not ok."""
+    from tlw.data.registry import known_sets
+
+    sets = known_sets(registry)
     checks = [
-        *_python(), *_devices(), *_workflow(), *_weights(), *_disk(), *_sets(registry, images),
-        *(_sources(registry) if online else []),
+        *_python(), *_devices(), *_extras(), *_weights(judge_folder), *_disk(),
+        *(_images(image_set, images) for image_set in sets.values()),
     ]  # fmt: skip
+    if online:
+        checks += [check for image_set in sets.values() for check in _sources(image_set)]
     if as_json:
         print(json.dumps([check._asdict() for check in checks], indent=2))  # noqa: T201
     else:
@@ -56,7 +75,7 @@ def _python() -> Iterator[Check]:
     import tlw
 
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
-    yield Check("Python", sys.version_info >= (3, 11), found, "tlw needs 3.11 or newer")
+    yield Check("Python", sys.version_info >= (3, 11, 4), found, "tlw needs 3.11.4 or newer")
     yield Check("tlw", True, tlw.__version__)
     command = shutil.which("tlw")
     mine = Path(sys.executable).parent.resolve()
@@ -64,7 +83,22 @@ def _python() -> Iterator[Check]:
     where = "none" if command is None else "of this Python" if same else "of another Python"
     yield Check("command tlw on PATH", same, where, "activate the environment that tlw is in")
     for name in ("torch", "numpy", "pillow", "h5py", "safetensors", "scikit-image"):
-        yield _package(name, "pip install it, at the version that constraints.txt has")
+        found = _version(name)
+        advice = "pip install it, at the version that constraints.txt has"
+        yield Check(name, found is not None, found or "not installed", advice)
+
+
+def _extras() -> Iterator[Check]:
+    for name, extra in EXTRAS.items():
+        found = f"not installed; who needs it: pip install 'tlw[{extra}]'"
+        yield Check(name, True, _version(name) or found)
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 def _devices() -> Iterator[Check]:
@@ -75,37 +109,36 @@ def _devices() -> Iterator[Check]:
     cpu = f"{torch.backends.cpu.get_cpu_capability()}, {torch.get_num_threads()} threads"
     units = "with" if has_bf16_units("cpu") else "without"
     yield Check("CPU", True, f"{cpu}, {units} units for bfloat16")
-    if not torch.cuda.is_available():
-        built = torch.version.cuda or "none"
-        yield Check("GPU", True, f"none that torch sees (built for CUDA: {built})")
-        return
-    for index in range(torch.cuda.device_count()):
+    driver, built = _driver(), torch.version.cuda or "none"
+    count = torch.cuda.device_count()
+    if count == 0:
+        found = f"none that torch sees (built for CUDA: {built}; driver: {driver or 'none'})"
+        advice = "install a torch whose CUDA this driver has, see pytorch.org"
+        yield Check("GPU", driver is None, found, advice)
+    for index in range(count):
         name, memory = torch.cuda.get_device_name(index), torch.cuda.mem_get_info(index)[1]
-        yield Check(
-            f"GPU {index}", True, f"{name}, {memory / 1e9:.0f} GB, CUDA {torch.version.cuda}"
-        )
+        found = f"{name}, {memory / 1e9:.0f} GB, CUDA {built}, driver {driver or 'not told'}"
+        yield Check(f"GPU {index}", True, found)
 
 
-def _workflow() -> Iterator[Check]:
-    advice = "pip install 'tlw[workflow]', if you want the grid and not the losses alone"
-    for name in ("snakemake", "snakemake-executor-plugin-slurm"):
-        yield _package(name, advice)
-
-
-def _package(name: str, advice: str) -> Check:
+def _driver() -> str | None:
+    """The version of NVIDIA's driver, where it says that there is a GPU."""
+    words = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     try:
-        return Check(name, True, version(name))
-    except PackageNotFoundError:
-        return Check(name, False, "not installed", advice)
+        done = subprocess.run(words, capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    lines = done.stdout.split()
+    return lines[0] if done.returncode == 0 and lines else None
 
 
-def _weights() -> Iterator[Check]:
-    from tlw.judge.weights import weights_at_hand
+def _weights(folder: Path | None) -> Iterator[Check]:
+    from tlw.judge.weights import DIGESTS, weights_at_hand
 
-    for net in ("vgg", "alex"):
-        found = weights_at_hand(net)
+    for net in DIGESTS:
+        found = weights_at_hand(net, folder)
         told = "at hand" if found else "not at hand"
-        advice = f"`tlw fetch-weights {net}` fetches them; a training does so by itself"
+        advice = f"`tlw fetch-weights {net}` fetches them; what needs them does so by itself"
         yield Check(f"weights of LPIPS {net}", found, told, advice)
 
 
@@ -115,40 +148,35 @@ def _disk() -> Iterator[Check]:
     yield Check("disk space here", free >= ROOM_GB, f"{free:.0f} GB free", advice)
 
 
-def _sets(registry: Path, folder: Path) -> Iterator[Check]:
-    from tlw.data.fetch import images_of, load_registry
+def _images(image_set: "ImageSet", folder: Path) -> Check:
+    from tlw.data.fetch import images_of
+    from tlw.data.registry import empty
 
-    if not registry.exists():
-        yield Check("image sets", True, "no registry here: start it in the repository's folder")
-        return
-    for name in load_registry(registry):
-        yield Check(f"image set {name}", True, _told(lambda name=name: images_of(folder / name)))
-
-
-def _told(images: Callable[[], list[Path]]) -> str:
+    name, home = f"image set {image_set.name}", folder / image_set.name
     try:
-        return f"{len(images())} images"
-    except ValueError:
-        return "not fetched yet"
+        if empty(home):
+            how = "to be got by hand" if image_set.by_hand else "not fetched yet"
+            return Check(name, True, how)
+        found = len(images_of(home))
+    except (ValueError, OSError):
+        advice = f"`tlw fetch {image_set.name}` completes it, or says what is wrong"
+        return Check(name, False, "incomplete", advice)
+    return Check(name, True, f"{found} images")
 
 
-def _sources(registry: Path) -> Iterator[Check]:
+def _sources(image_set: "ImageSet") -> Iterator[Check]:
     import requests
 
-    from tlw.data.fetch import load_registry
-
-    for name, image_set in load_registry(registry).items():
-        for source in image_set.sources:
-            urls = getattr(source, "urls", ())
-            if not urls:
-                continue
-            first = image_set.files[0].file if source.kind == "files" else None
-            found = []
-            for url in source.urls_of(first) if first else urls:
-                try:
-                    found.append(requests.head(url, timeout=10, allow_redirects=True).status_code)
-                except requests.RequestException as error:
-                    found.append(type(error).__name__)
-            told = ", ".join(map(str, found))
-            advice = f"take another network, or `tlw fetch {name} --from FOLDER`"
-            yield Check(f"sources of {name}", 200 in found, told, advice)
+    for source in image_set.sources:
+        urls = getattr(source, "urls", ())
+        if not urls:
+            continue
+        found = []
+        for url in source.urls_of(image_set.files[0].file) if source.kind == "files" else urls:
+            try:
+                found.append(requests.head(url, timeout=10, allow_redirects=True).status_code)
+            except requests.RequestException as error:
+                found.append(type(error).__name__)
+        told = ", ".join(map(str, found))
+        advice = f"take another network, or `tlw fetch {image_set.name} --from FOLDER`"
+        yield Check(f"sources of {image_set.name}", 200 in found, told, advice)

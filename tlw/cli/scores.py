@@ -196,3 +196,18 @@ def compare(
 
     options = {"against": against, "confidence": confidence, "smallest": Smallest(*smallest)}
     print(write_comparison(cells, output, **options))  # noqa: T201
+
+
+def cite(
+    cells: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Folders of trained cells.", show_default="everything is cited"),
+    ] = None,
+) -> None:
+    """Prints a methods paragraph and BibTeX of what cells rest on: papers, networks, image sets."""
+    from tlw.report.cite import cite as cited
+    from tlw.report.tables import read_scores
+
+    scored = [cell / "scores.csv" for cell in cells or () if (cell / "scores.csv").is_file()]
+    benchmarks = [name for path in scored for name in read_scores(path)["benchmark"].unique()]
+    print(cited(cells or (), dict.fromkeys(benchmarks)), end="")  # noqa: T201

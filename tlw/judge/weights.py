@@ -45,10 +45,8 @@ def judge_weights(net: JudgeNet, folder: Path | None = None) -> Path:
         ValueError: no such net.
         DownloadError: no source gave the weights; the message has a reason for each.
     """
-    if net not in DIGESTS:
-        raise ValueError(f"net: {one_of(net, DIGESTS)}")
-    folder = Path(folder or os.environ.get("TLW_WEIGHTS") or user_cache_path("tlw"))
-    path = folder / f"lpips_{net}.safetensors"
+    path = _path_of(net, folder)
+    folder = path.parent
     if path.exists():
         problem = _problem_of(path, DIGESTS[net])
         if problem is None:
@@ -59,6 +57,19 @@ def judge_weights(net: JudgeNet, folder: Path | None = None) -> Path:
     with written_aside(path) as aside:  # several processes may do this at once
         aside.write_bytes(save(tensors, metadata=source | {"tensors_sha256": DIGESTS[net]}))
     return path
+
+
+def weights_at_hand(net: JudgeNet, folder: Path | None = None) -> bool:
+    """Whether `judge_weights` would find the file, whole, and fetch nothing; makes nothing."""
+    path = _path_of(net, folder)
+    return path.is_file() and _problem_of(path, DIGESTS[net]) is None
+
+
+def _path_of(net: str, folder: Path | None) -> Path:
+    if net not in DIGESTS:
+        raise ValueError(f"net: {one_of(net, DIGESTS)}")
+    folder = Path(folder or os.environ.get("TLW_WEIGHTS") or user_cache_path("tlw"))
+    return folder / f"lpips_{net}.safetensors"
 
 
 def _problem_of(path: Path, digest: str) -> str | None:
