@@ -17,7 +17,8 @@ from tlw.config.settings import SCALES, JudgeNet, TLWSettings, Use
 from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import at
 
-IMAGES = Path("resources/images")
+# Paths that a rule looks up itself, and not by its input and output, get a module's prefix here.
+IMAGES = Path(workflow.modifier.path_modifier.replace_prefix("resources/images"))
 
 
 def config_read_again():
@@ -151,7 +152,7 @@ def foreign_networks(rows):
 
 def scores_of(grid):
     """What a table waits for: each row's scores, or what says that all of a scale are there."""
-    rows = rows_of(grid)
+    rows = rows_of(grid, RESULTS)
     if not SETTINGS.grids[grid].score_together:
         return [f"{row}/scores.csv" for row in rows]
     scales = dict.fromkeys(scale_of(os.path.basename(row)) for row in rows)
@@ -161,7 +162,7 @@ def scores_of(grid):
     ]
 
 
-def rows_of(grid):
+def rows_of(grid, results):
     """The folders of a table's rows, in order: each scale's cells, imported ones, and bicubic."""
     networks = CELLS[grid] | CHECKPOINTS[grid]
     rows = []
@@ -172,7 +173,7 @@ def rows_of(grid):
             if network.scale == scale
         ]
         rows.append(f"bicubic_x{scale}")
-    return [f"{RESULTS}/{row}" for row in rows]
+    return [f"{results}/{row}" for row in rows]
 
 
 def table_options(grid):

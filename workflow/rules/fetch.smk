@@ -1,11 +1,6 @@
 """Images and weights. They come from the internet, so a cluster's head node fetches them."""
 
 
-localrules:
-    fetch_images,
-    fetch_weights,
-
-
 rule fetch_images:
     """One image set, every file checked; images that are in its folder already are taken."""
     output:
@@ -14,6 +9,7 @@ rule fetch_images:
         f"{RESULTS}/logs/fetch/{{image_set}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fetch/{{image_set}}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:
@@ -35,6 +31,7 @@ rule fetch_weights:
         f"{RESULTS}/logs/fetch/lpips_{{net}}.log",
     benchmark:
         f"{RESULTS}/benchmarks/fetch/lpips_{{net}}.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:

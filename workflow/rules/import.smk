@@ -1,10 +1,6 @@
 """Networks that were not trained here: the TLW authors' checkpoints."""
 
 
-localrules:
-    import_weights,
-
-
 rule import_weights:
     """A checkpoint as a weights file like a trained cell's."""
     input:
@@ -15,6 +11,7 @@ rule import_weights:
         f"{RESULTS}/{{grid}}/{{imported}}/logs/import.log",
     benchmark:
         f"{RESULTS}/{{grid}}/{{imported}}/benchmarks/import.tsv"
+    localrule: True
     conda:
         "../../environment.yml"
     params:

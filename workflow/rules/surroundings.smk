@@ -8,6 +8,13 @@ from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 from snakemake.settings.types import DeploymentMethod
 
+
+def paper_config():
+    """The config of a run that names none: the one of the folder it runs in, else ours."""
+    own = Path("config/config.yaml")
+    return str(own if own.exists() else Path(workflow.basedir).parent / own)
+
+
 # With conda, jobs have an environment of their own.
 if DeploymentMethod.CONDA not in workflow.deployment_settings.deployment_method:
     command = shutil.which("tlw")

@@ -14,8 +14,10 @@ rule table:
     conda:
         "../../environment.yml"
     params:
-        rows=lambda wildcards: rows_of(wildcards.grid),
-        output=lambda wildcards: f"{RESULTS}/tables/{wildcards.grid}",
+        rows=lambda wildcards, output: rows_of(
+            wildcards.grid, os.path.dirname(os.path.dirname(output[0]))
+        ),
+        output=lambda wildcards, output: output[0].removesuffix(".csv"),
         title=lambda wildcards: SETTINGS.grids[wildcards.grid].title,
         options=lambda wildcards: table_options(wildcards.grid),
     shell:
