@@ -14,12 +14,13 @@ export TLW_WEIGHTS ?= $(CURDIR)/resources/weights
 # of many short jobs would compile torch anew if the environment forbade it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: toy test test-all lint clean help
+.PHONY: toy test test-all verify lint clean help
 
 help:
 	@echo "make toy       the whole workflow in small: real photographs, all losses, a few minutes"
 	@echo "make test      the fast tests"
 	@echo "make test-all  the slow ones, too"
+	@echo "make verify    the paper's bicubic numbers beside ours, of the benchmarks in resources/images"
 	@echo "make lint      style and types of the code, style of the workflow"
 	@echo "make clean     removes the virtual environment and the toy results"
 
@@ -33,6 +34,9 @@ test: $(VENV)/installed
 
 test-all: $(VENV)/installed
 	pytest $(PYTEST) -m "not network and not slurm and not toy"
+
+verify: $(VENV)/installed
+	tlw verify
 
 lint: $(VENV)/installed
 	ruff check tlw tests workflow benchmarks examples

@@ -34,6 +34,7 @@ VERBS = [
     "upscale",
     "compare",
     "cite",
+    "verify",
     "schema",
     "doctor",
 ]

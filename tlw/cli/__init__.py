@@ -37,6 +37,7 @@ _VERBS = {
     "import": networks.import_,
     "score": scores.score,
     "audit": audits.audit,
+    "verify": audits.verify,
     "tables": scores.tables,
     "compare": scores.compare,
     "cite": scores.cite,

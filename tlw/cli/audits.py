@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from tlw.cli.options import Device, JudgeFolder, Threads, set_threads
+from tlw.config.settings import SCALES
 
 
 def audit(
@@ -148,3 +149,34 @@ def _row(reading: Any, value: float) -> dict[str, Any]:
     """A reading without the axes that do not concern it; equal images have no finite PSNR: null."""
     axes = {axis: choice for axis, choice in reading._asdict().items() if choice != ""}
     return axes | {"value": value if math.isfinite(value) else None}
+
+
+def verify(
+    images: Annotated[
+        Path, typer.Argument(help="Folder of image sets, as `tlw fetch` leaves them.")
+    ] = Path("resources/images"),
+    scale: Annotated[
+        list[int] | None,
+        typer.Option(min=min(SCALES), max=max(SCALES), help="Repeatable.", show_default="all"),
+    ] = None,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+) -> None:
+    """Prints the paper's bicubic numbers beside ours; exit code 1 where one differs."""
+    set_threads(threads)
+    from tlw.report.plain_table import markdown_table
+    from tlw.report.verify import bicubic_cells
+    from tlw.runtime.devices import pick_device
+
+    where = {"device": str(pick_device(device)), "judge_folder": judge_folder}
+    table, missing = bicubic_cells(images, scales=scale or SCALES, **where)
+    for name in missing:
+        print(f"{name}: images missing; `tlw fetch {name}` gets them, or says how")  # noqa: T201
+    if table.empty:
+        raise ValueError(f"{images}: expected a benchmark of the paper's, found none of them")
+    rows = table.assign(equal=table["equal"].map({True: "", False: "differs"}))
+    heads = ["benchmark", "scale", "metric", "paper", "ours", ""]
+    print(markdown_table(heads, rows.astype(str).values.tolist()))  # noqa: T201
+    if not table["equal"].all():
+        raise typer.Exit(1)
