@@ -21,6 +21,7 @@ from toys import (
     write_cell,
 )
 
+import tlw as tlw_package
 from tlw.runtime.locks import only_one
 from tlw.training.trainer import train
 
@@ -236,15 +237,25 @@ def test_two_trainings_of_a_cell_the_first_killed_end_with_the_weights_of_one(tm
     assert weights[0] == weights[1]
 
 
-@pytest.mark.parametrize(
-    "module", ["tlw.losses.tlw", "tlw.cli", "tlw.data.download", "tlw.data.fetch"]
-)
-def test_a_system_without_posix_locks_and_signals_imports_it(module):
+POSIX_ONLY = ("fcntl", "resource", "pwd", "grp", "termios", "tty", "pty")
+
+
+def test_a_system_without_posix_modules_and_signals_imports_the_whole_package():
     """As Windows is: torch and what else it needs bear with it."""
+    package = Path(tlw_package.__file__).parent
+    modules = [
+        ".".join(path.relative_to(package.parent).with_suffix("").parts)
+        for path in sorted(package.rglob("*.py"))
+        if path.name not in ("__init__.py", "__main__.py")
+    ]
     code = (
-        "import os, signal, sys; sys.modules['fcntl'] = None; del os.getuid, signal.SIGHUP; "
-        f"import {module}, tlw.runtime.devices, tlw.runtime.stopping as stopping\n"
+        "import importlib, os, signal, sys\n"
+        f"sys.modules.update(dict.fromkeys({POSIX_ONLY}))\n"
+        "del os.getuid, os.fork, os.killpg, signal.SIGHUP\n"
+        "for module in sys.argv[1:]: importlib.import_module(module)\n"
+        "import tlw.runtime.stopping as stopping\n"
         "with stopping.stop_signal() as received: assert received == []"
     )
-    done = run([sys.executable, "-c", code])
+    assert len(modules) > 80
+    done = run([sys.executable, "-c", code, *modules])
     assert done.returncode == 0, done.stderr
