@@ -231,7 +231,11 @@ MISTAKES = [
     ("losses/l1-tlw/preset", ["paper"], "found ['paper']"),
     ("losses/mine", {"kind": "tvl"}, "loss 'mine': kind: expected one of pixel, tlw, udl"),
     ("losses/mine", {"base": "l1"}, "a loss of your own needs a kind (pixel, tlw, udl"),
-    ("protocol", "papers", "config: protocol: expected 'paper' or 'standard', found 'papers'"),
+    (
+        "protocol",
+        "papers",
+        "protocol: expected 'paper', 'standard' or 'standard-grey-as-rgb'",
+    ),
     ("recipes/crops/sampling", "crop", "found 'crop'; did you mean 'crops'?"),
     ("backbones/mine", {"path": "vdrs"}, "backbones.mine: backbone: expected one of vdsr, edsr,"),
     ("backbones/mine", {"path": "vdrs"}, "found 'vdrs'; did you mean 'vdsr'?; or give an import"),
@@ -276,7 +280,7 @@ MISTAKES = [
     ("recipes/crops/augment", 1, "recipes.crops.augment: expected true or false, found 1"),
     ("grids/table/published", True, "grids.table.published: expected a number, found True"),
     # sizes and devices that no machine has
-    ("device", "gpu", "config: device: expected auto, cpu, cuda or cuda:1, found 'gpu' (did you"),
+    ("device", "gpu", "config: device: expected auto, cpu, cuda or cuda:1, found 'gpu'; did you"),
     ("device", "gpu", "; did you mean 'cuda'?"),
     ("device", "CPU", "found 'CPU'; did you mean 'cpu'?"),
     ("device", "cuda:", "config: device: expected auto, cpu, cuda or cuda:1, found 'cuda:'"),
