@@ -24,7 +24,7 @@ from tlw.runtime.files import written_aside
 from tlw.runtime.memory import enough_memory
 from tlw.runtime.precision import full_float32
 from tlw.scoring.columns import guarded
-from tlw.scoring.metrics import psnr_y, ssim_y
+from tlw.scoring.metrics import levels, psnr, require_one_shape, ssim
 
 SuperResolve = Callable[[Tensor], Tensor]
 Row = TypeVar("Row", str, Path)
@@ -39,7 +39,7 @@ class Scorer:
     Args:
         protocol: says which metrics, and how sr is finished before.
         scale: for the border.
-        device: where LPIPS is computed.
+        device: where metrics are computed.
         judge_folder: of LPIPS' weights, see `tlw.judge.weights.judge_weights`.
         extra: metrics beside the protocol's, of `tlw.scoring.columns.EXTRA`.
     """
@@ -71,24 +71,23 @@ class Scorer:
         The function takes sr (3, H, W) as a network gives it, and holds the features, which for
         LPIPS on VGG16 and 1024 x 1024 pixels are 0.5 GB.
         """
-        hr, grey = hr[None], grey and self.protocol.grey_luma == "as-stored"
-        distances = {
-            f"lpips_{net}": judge.against(hr.to(self.device)) for net, judge in self.judges.items()
-        }
+        hr = hr[None].to(self.device)
+        luma = {"border": self.border, "grey": grey and self.protocol.grey_luma == "as-stored"}
+        y = levels(hr, **luma)
+        distances = {f"lpips_{net}": judge.against(hr) for net, judge in self.judges.items()}
         if self.dists is not None:
-            distances["dists"] = self.dists.against(hr.to(self.device))
+            distances["dists"] = self.dists.against(hr)
 
         @torch.inference_mode()
         def scores(sr: Tensor) -> dict[str, float]:
-            sr = self.protocol.finish(sr)[None]
-            found = {}
+            sr = self.protocol.finish(sr)[None].to(self.device)
+            require_one_shape(sr, hr)
+            of_luma = {"psnr_y": psnr, "ssim_y": ssim}
+            sr_y, found = levels(sr, "sr", **luma), {}
             for metric in self.metrics:
-                if metric == "psnr_y":
-                    value = psnr_y(sr, hr, border=self.border, grey=grey)
-                elif metric == "ssim_y":
-                    value = ssim_y(sr, hr, border=self.border, grey=grey)
-                else:
-                    value = distances[metric](sr.to(self.device).float())
+                value = (
+                    of_luma[metric](sr_y, y) if metric in of_luma else distances[metric](sr.float())
+                )
                 found[metric] = float(value)
             return found
 

@@ -63,7 +63,7 @@ def score_images(
         suffix: what the names of sr have more than the image's, before the dot. Images of the
             folder without it are left out.
         hr_suffix: the same for hr.
-        device: where LPIPS is computed.
+        device: where metrics are computed.
         judge_folder: of LPIPS' weights, see `tlw.judge.weights.judge_weights`.
         extra: metrics beside the protocol's, of `tlw.scoring.columns.EXTRA`.
         max_pixels: of an image to read.
