@@ -250,7 +250,7 @@ class Config(Model):
         with at("losses"):
             for loss in self.losses:
                 self._loss(loss, "paper")
-        known = {
+        known: dict[str, dict[str, Any]] = {
             "recipe": self.recipes,
             "backbones": BACKBONES | self.backbones,
             "losses": LOSSES | self.losses,

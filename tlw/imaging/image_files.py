@@ -94,7 +94,7 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def read_stored(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Stored:
     """`read_image`, and whether the file is grey: some protocols measure such files otherwise."""
     file = opened(path, read_content(path), max_pixels=max_pixels)
-    if file.has_alpha and file.image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if file.has_alpha and np.array(file.image.convert("RGBA").getchannel("A")).min() < 255:
         log.warning("%s: its alpha is dropped, and the colours under it are taken", path)
     rgb = file.upright(np.array(file.image.convert("RGB")))
     return Stored(rgb, file.image.mode in ("1", "L", "LA"))

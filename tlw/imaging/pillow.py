@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from tlw.imaging import png
 from tlw.imaging.tiles import MAX_PIXELS
@@ -139,7 +139,7 @@ def _check_extent(path: Path | str, image: Image.Image, max_pixels: int) -> None
         )
 
 
-def _check_depth(path: Path | str, image: Image.Image) -> None:
+def _check_depth(path: Path | str, image: ImageFile.ImageFile) -> None:
     if image.mode not in _EIGHT_BIT_MODES or _more_bits(image):
         layout = ", ".join(f"{tile[0]} {tile[3]}" for tile in image.tile)
         raise _Refused(
@@ -148,7 +148,7 @@ def _check_depth(path: Path | str, image: Image.Image) -> None:
         )
 
 
-def _more_bits(image: Image.Image) -> bool:
+def _more_bits(image: ImageFile.ImageFile) -> bool:
     """Whether Pillow would make 8 bits of more when it loads the pixels."""
     for tile in image.tile:
         arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)

@@ -76,9 +76,10 @@ def imresize(
         raise ValueError(f"imresize wants an image (H, W, C) or (H, W), got shape {image.shape}")
     if scale is not None:
         ratio = Fraction(scale).limit_denominator(10_000)
-        size = tuple(math.ceil(ratio * length) for length in image.shape[:2])
+        size = math.ceil(ratio * image.shape[0]), math.ceil(ratio * image.shape[1])
     else:
         ratio = None
+    assert size is not None  # one of the two was given
 
     for axis in sorted((0, 1), key=lambda axis: size[axis] / max(image.shape[axis], 1)):
         matrix = _sparse_matrix(image.shape[axis], size[axis], ratio, a, antialias, border)
