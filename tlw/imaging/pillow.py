@@ -45,7 +45,7 @@ class Opened:
     """An image file's content, in memory.
 
     Args:
-        image: as Pillow has it, all pixels loaded, not turned.
+        image: as Pillow has it, all pixels loaded, not rotated.
         orientation: EXIF's, 1 to 8; 1 is upright.
     """
 
@@ -57,7 +57,7 @@ class Opened:
         return "A" in self.image.getbands() or "transparency" in self.image.info
 
     def upright(self, samples: np.ndarray) -> np.ndarray:
-        """The image's samples (H, W, ...) turned as its EXIF orientation says."""
+        """The image's samples (H, W, ...), rotated or flipped as its EXIF orientation says."""
         if self.orientation in (5, 6, 7, 8):
             samples = samples.swapaxes(0, 1)
         if self.orientation in (3, 4, 7, 8):

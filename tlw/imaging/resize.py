@@ -26,25 +26,6 @@ Border = Literal["mirror", "replicate"]
 Mode = Literal["float", "uint8"]
 
 
-def cubic_matrix(
-    size_in: int,
-    size_out: int,
-    *,
-    a: float = -0.5,
-    antialias: bool = True,
-    border: Border = "mirror",
-) -> np.ndarray:
-    """The weights that take `size_in` samples to `size_out`: float64 (size_out, size_in).
-
-    Every row sums to 1. `a` is the kernel's free parameter: -0.5 in MATLAB and Pillow, -0.75 in
-    torch and OpenCV. With `antialias` the kernel is widened by the inverse scale when shrinking.
-    Outside the image its samples are mirrored (the edge sample comes twice), or the edge sample is
-    replicated.
-    Raises ValueError for a size below 1 or an unknown border.
-    """
-    return _sparse_matrix(size_in, size_out, None, a, antialias, border).toarray()
-
-
 def imresize(
     image: np.ndarray,
     *,

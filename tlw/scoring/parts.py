@@ -118,8 +118,8 @@ def _given(image: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
     # A judge that was handed [0, 1] for [-1, 1] sees half the contrast around a light grey.
     mistaken = dict(zip(RANGES, (lambda x: x, from_signed), strict=True))
     return {
-        (order, name): change(turned)
-        for order, turned in orders.items()
+        (order, name): change(ordered)
+        for order, ordered in orders.items()
         for name, change in mistaken.items()
     }
 
@@ -219,10 +219,10 @@ def _edges(x: np.ndarray, y: np.ndarray) -> float:
     """The sum of SSIM over the pixels whose windows reach beyond the image."""
     r = _GAUSSIAN
     total = 0.0
-    for turned_x, turned_y in ((x, y), (x[::-1], y[::-1])):
-        total += _gaussian_ssim(turned_x[: 2 * r], turned_y[: 2 * r])[0][:r].sum()
-    for turned_x, turned_y in ((x, y), (x[:, ::-1], y[:, ::-1])):
-        side, _ = _gaussian_ssim(turned_x[:, : 2 * r], turned_y[:, : 2 * r])
+    for flipped_x, flipped_y in ((x, y), (x[::-1], y[::-1])):
+        total += _gaussian_ssim(flipped_x[: 2 * r], flipped_y[: 2 * r])[0][:r].sum()
+    for flipped_x, flipped_y in ((x, y), (x[:, ::-1], y[:, ::-1])):
+        side, _ = _gaussian_ssim(flipped_x[:, : 2 * r], flipped_y[:, : 2 * r])
         total += side[r:-r, :r].sum()
     return total
 

@@ -28,7 +28,7 @@ def joined(device: torch.device) -> Iterator[None]:
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     yield
-    highest(0)  # the first is the last to end: it writes
+    all_reduce_max(0)  # the first is the last to end: it writes
     dist.destroy_process_group()
 
 
@@ -64,8 +64,8 @@ def mean(figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(zip(figures, values / size(), strict=True))
 
 
-def highest(number: int) -> int:
-    """The highest of the numbers that the ranks call this with, in all of them."""
+def all_reduce_max(number: int) -> int:
+    """The largest of the numbers that the ranks call this with, in all of them."""
     found = torch.tensor(number)  # on the CPU: a GPU would have to be waited for
     if size() > 1:
         dist.all_reduce(found, dist.ReduceOp.MAX)

@@ -111,7 +111,7 @@ def train(
                 figures = run.step(*(x[mine].to(device, non_blocking=True) for x in (lr, hr)))
                 run.note_gradient(step + 1)
                 figures = parallel.mean(figures)
-                stop = parallel.highest(max(received, default=0))
+                stop = parallel.all_reduce_max(max(received, default=0))
                 if lock:
                     lock.check()
                     journal.add(step, epoch, figures.pop("loss"), figures, images=len(lr))
