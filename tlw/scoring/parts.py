@@ -44,7 +44,7 @@ class Error(NamedTuple):
     """The squared error of an image, summed, over how many numbers, and hr's peaks by name."""
 
     squares: float
-    count: int
+    samples: int
     peaks: Mapping[str, float]
 
 
@@ -158,8 +158,8 @@ def _planes(image: torch.Tensor, levels: bool) -> dict[str, Planes]:
 def _inside(area: Area, shape: tuple[int, ...], margin: int = 0) -> tuple[slice, slice]:
     """The part of an image that an area measures; of a map of windows, with their margin."""
     height, width = area.size(*shape)
-    ends = (side - area.border - 2 * margin for side in (height, width))
-    return tuple(slice(area.border, end) for end in ends)
+    bottom, right = (side - area.border - 2 * margin for side in (height, width))
+    return slice(area.border, bottom), slice(area.border, right)
 
 
 # --- SSIM --------------------------------------------------------------------------------------

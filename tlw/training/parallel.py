@@ -54,11 +54,11 @@ def part(images: int) -> slice:
     return slice(None) if left else slice(rank() * each, (rank() + 1) * each)
 
 
-def mean(figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def mean(figures: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
     """Figures of the whole batch from those of each rank's part."""
     if size() == 1:
         return dict(figures)
-    first = next(iter(figures.values()))
+    first = torch.as_tensor(next(iter(figures.values())))
     values = torch.stack([torch.as_tensor(figure).to(first) for figure in figures.values()])
     dist.all_reduce(values)
     return dict(zip(figures, values / size(), strict=True))
