@@ -12,7 +12,7 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from plans import planned, planned_cells
+from plans import ENVIRONMENT, planned, planned_cells
 from png_files import write_image
 from scored_cells import scored
 from skimage import data
@@ -260,7 +260,7 @@ def test_the_profile_takes_what_its_readme_says(clone):
         words = ["-n", "--profile", "slurm", target, "--configfile", "my.yaml"]
         command = [sys.executable, "-m", "snakemake", *words]
         both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, cwd=clone, text=True, **both)
+        done = subprocess.run(command, cwd=clone, text=True, env=ENVIRONMENT, **both)
         assert done.returncode == 0, done.stdout
         rules = r"^ *rule (?:train|evaluate):\n(?:.*\n)*?.* resources: (.*)"
         return re.findall(rules, done.stdout, re.MULTILINE)

@@ -172,7 +172,7 @@ def test_a_folder_that_was_not_fetched_says_how_to(tmp_path):
 def test_an_unknown_protocol_is_refused(tmp_path):
     folder = image_set(tmp_path / "Mine", [photograph()])
     words = ("-o", tmp_path / "x.h5", "--scale", "2", "--use", "test", "--protocol", "papr")
-    assert "protocol: expected one of paper, standard, found 'papr'" in mistake(
+    assert "protocol: expected one of paper, standard, standard-grey-as-rgb," in mistake(
         "pairs", folder, *words
     )
 

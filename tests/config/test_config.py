@@ -235,7 +235,7 @@ MISTAKES = [
     (
         "protocol",
         "papers",
-        "config: protocol: expected 'paper', 'standard' or 'standard-grey-as-rgb', found 'papers'",
+        "protocol: expected 'paper', 'standard' or 'standard-grey-as-rgb'",
     ),
     ("recipes/crops/sampling", "crop", "found 'crop'; did you mean 'crops'?"),
     ("backbones/mine", {"path": "vdrs"}, "backbones.mine: backbone: expected one of vdsr, edsr,"),

@@ -214,7 +214,9 @@ def test_hr_that_does_not_divide_or_is_no_8_bit_image_is_refused():
 
 
 def test_an_unknown_protocol_or_use_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"expected one of paper, standard, found 'papr'"):
+    with pytest.raises(
+        ValueError, match=r"expected one of paper, standard, standard-grey-as-rgb, found"
+    ):
         protocol("papr")
     with pytest.raises(ValueError, match="expected one of train, test, found 'val'"):
         PAPER.multiple("val", 2)

@@ -39,4 +39,6 @@ def test_every_needed_package_is_pinned_to_a_version_that_fits():
     pins = [line.split("==") for line in lines if not line.startswith("#")]
     pinned = {name.lower().replace("_", "-"): version for name, version in pins}
     for requirement in map(Requirement, wanted):
-        assert requirement.specifier.contains(pinned[requirement.name.lower().replace("_", "-")]), requirement
+        assert requirement.specifier.contains(pinned[requirement.name.lower().replace("_", "-")]), (
+            requirement
+        )
