@@ -13,6 +13,7 @@ import torch
 import yaml
 from PIL import Image
 from plans import ENVIRONMENT, planned, planned_cells
+from png_files import write_image
 from scored_cells import scored
 from skimage import data
 from snakemake.utils import update_config
@@ -32,7 +33,6 @@ from tlw.cli import app
 from tlw.config.config import Config, read_cell
 from tlw.data.pairs import write_pairs
 from tlw.data.protocols import PROTOCOLS
-from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 from tlw.networks.sr_net import build_network, load_network, save_network
 from tlw.report.tables import read_scores

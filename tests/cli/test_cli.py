@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from png_files import write_image
 from toys import photograph, run, tlw, toy_cell, toy_pairs
 from typer.testing import CliRunner
 
 from tlw.cli import app
 from tlw.config.config import Config, read_cell
 from tlw.data.pairs import Pairs
-from tlw.imaging.image_files import write_image
 
 ROOT = Path(__file__).parents[2]
 VERBS = [

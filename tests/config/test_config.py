@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from configs import read_config
 
-from tlw.config.config import Cell, Config, read_cell, read_config
+from tlw.config.config import Cell, Config, read_cell
 from tlw.config.settings import (
     LOSSES,
     PRESETS,
@@ -425,8 +426,8 @@ def test_it_cannot_be_changed_after_it_was_checked():
 def test_it_is_told_without_torch():
     program = (
         "import sys, yaml\n"
-        "from tlw.config.config import Config, read_config\n"
-        "config = read_config('config/config.yaml')\n"
+        "from tlw.config.config import Config\n"
+        "config = Config.parse(yaml.safe_load(open('config/config.yaml')), 'config.yaml')\n"
         "[config.cells(grid) for grid in config.grids]\n"
         "try: Config.parse({'results': 3}, 'config')\n"
         "except ValueError: pass\n"

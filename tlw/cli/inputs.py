@@ -1,12 +1,12 @@
 """Verbs that put in place what training and scoring read: images, their pairs, judges' weights."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from tlw.cli.options import NETS, PROTOCOLS, JudgeFolder, MaxPixels, Output, Scale, Threads
-from tlw.config.settings import Use
+from tlw.config.settings import JudgeNet, Use
 from tlw.imaging.tiles import MAX_PIXELS
 
 
@@ -42,7 +42,10 @@ def fetch_weights(
     from tlw.judge.weights import judge_weights
 
     for net in nets:
-        made = dists_weights(judge_folder) if net == "dists" else judge_weights(net, judge_folder)
+        if net == "dists":
+            made = dists_weights(judge_folder)
+        else:
+            made = judge_weights(cast(JudgeNet, net), judge_folder)  # which refuses others
         print(made)  # noqa: T201
 
 

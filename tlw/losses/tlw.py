@@ -1,6 +1,6 @@
 """Trainable loss weights: the criterion, the two losses, and the module that runs them.
 
-The functions are the paper's equations. `TLWLoss` puts them together into one step of Algorithm 1
+The functions are the paper's equations. `TLWLoss` makes them one step of Algorithm 1
 for images in [0, 1]. `distance` is always D(., hr): a function from images (N, 3, H, W), or several
 times N, to one number an image. Images are in the range that `distance` reads, whichever that is:
 Eq. 4's mixture is linear. Only `weighted_error` wants the networks' range [-1, 1].
@@ -10,7 +10,7 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, Protocol, cast, get_args
 
 import torch
 import torch.distributed as dist
@@ -28,6 +28,12 @@ Distance = Callable[[Tensor], Tensor]
 Images = tuple[Tensor, Tensor]  # sr and hr
 
 
+class _Comparing(Protocol):
+    """What a judge has besides what every module has."""
+
+    def against(self, hr: Tensor) -> Distance: ...
+
+
 def k_schedule(
     epoch: float, *, start: float = 0.3, rise: float = 0.6, epochs: float = 200
 ) -> float:
@@ -42,7 +48,8 @@ def mix(sr: Tensor, hr: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 def _distances(distance: Distance, x_w: Tensor, x_rest: Tensor) -> tuple[Tensor, Tensor]:
     """D(x_w, hr) and D(x_{1-w}, hr), in one go."""
-    return distance(torch.cat([x_w, x_rest])).chunk(2)
+    d_w, d_rest = distance(torch.cat([x_w, x_rest])).chunk(2)
+    return d_w, d_rest
 
 
 def weight_criterion(
@@ -204,7 +211,8 @@ class TLWLoss(nn.Module):
             sr: (N, 3, H, W) RGB, about [0, 1], with the network's graph.
             hr: (N, 3, H, W) RGB in [0, 1].
         """
-        distance, images, signed = self.judge.against(hr), (sr, hr), (to_signed(sr), to_signed(hr))
+        distance = cast(_Comparing, self.judge).against(hr)
+        images, signed = (sr, hr), (to_signed(sr), to_signed(hr))
         if self.training:
             self._update_phi(distance, images, signed)
         return self._theta_loss(distance, images, signed)
@@ -233,6 +241,7 @@ class TLWLoss(nn.Module):
         loss.backward()
         if ranks > 1:
             for parameter in phi:
+                assert parameter.grad is not None  # the loss depends on all of them
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= ranks
         self.optimizer.step()
@@ -241,14 +250,16 @@ class TLWLoss(nn.Module):
 
     def _theta_loss(self, distance: Distance, images: Images, signed: Images) -> Tensor:
         s = self.settings
-        criterion = {"eps": s.eps, "eps_in_numerator": s.eps_in_numerator}
         errors, criteria = [], []
         with torch.no_grad():
             mean = self._mean(signed)
         for _ in range(s.samples):
             with torch.no_grad():
                 w = self._sample(mean)
-                criteria.append(weight_criterion(distance, *images, w, **criterion))
+                wc = weight_criterion(
+                    distance, *images, w, eps=s.eps, eps_in_numerator=s.eps_in_numerator
+                )
+            criteria.append(wc)
             errors.append(weighted_error(*signed, w, base=s.base, mse_offset=s.mse_offset))
         self.last["criterion"] = torch.stack(criteria).mean()
         return theta_loss(errors, criteria, form=s.theta_loss)

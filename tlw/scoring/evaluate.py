@@ -125,7 +125,7 @@ def score_pairs(
     """
     protocol, scale = sets[0].protocol, sets[0].scale
     scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder, extra=extra)
-    rows = {row: [] for row in upscales}
+    rows: dict[Row, list[dict]] = {row: [] for row in upscales}
     for pairs in sets:
         for index, name in enumerate(
             tqdm(pairs.names, f"{pairs.image_set} x{scale}", disable=None)
@@ -214,7 +214,7 @@ def evaluate_cells(
     for path, cell in cells.items():
         if any(tiled):
             scores[path].insert(scores[path].columns.get_loc("image") + 1, "tiled", tiled)
-        seed = cell.seed if path in trained else ""
+        seed = cell.seed if isinstance(cell, Cell) else ""
         row = of_row(scores[path], cell.backbone_name, s, cell.loss_name, seed)
         write_scores(row, outputs[path])
 
