@@ -17,8 +17,8 @@ from tlw.data.protocols import PROTOCOLS, Protocol, protocol
 from tlw.imaging.image_files import read_image
 from tlw.imaging.ranges import crop_to_multiple, round_to_8_bits, to_tensor
 from tlw.imaging.resize import imresize
-from tlw.scoring.evaluate import Scorer
 from tlw.scoring.metrics import psnr_y
+from tlw.scoring.scorer import Scorer
 
 PAPER, STANDARD = PROTOCOLS["paper"], PROTOCOLS["standard"]
 PUBLISHED = Path(__file__).parents[2] / "resources" / "published.csv"

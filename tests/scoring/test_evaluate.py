@@ -22,13 +22,13 @@ from tlw.judge.lpips import Judge
 from tlw.networks.sr_net import SRNet, build_network, load_network, save_network
 from tlw.report.tables import read_published, read_scores, scores_table
 from tlw.scoring.evaluate import (
-    Scorer,
     evaluate_bicubic,
     evaluate_cells,
     score_pairs,
     scores_beside,
 )
 from tlw.scoring.metrics import psnr_y, ssim_y
+from tlw.scoring.scorer import Scorer
 
 PUBLISHED = Path(__file__).parents[2] / "resources" / "published.csv"
 HERE = {"device": "cpu", "judge_folder": None}

@@ -26,7 +26,8 @@ from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.errors import at
 from tlw.runtime.one_by_one import OneByOne
 from tlw.runtime.precision import full_float32
-from tlw.scoring.evaluate import Scorer, enough_for_metrics
+from tlw.scoring.evaluate import enough_for_metrics
+from tlw.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
