@@ -10,14 +10,21 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, cast, get_args
+from typing import Protocol, cast, get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from tlw.backbones.init import init_weights
-from tlw.config.settings import Base, Precision, PresetName, TLWSettings, loss_settings
+from tlw.config.settings import (
+    Base,
+    Precision,
+    PresetName,
+    ThetaForm,
+    TLWSettings,
+    loss_settings,
+)
 from tlw.imaging.ranges import to_signed
 from tlw.judge.lpips import Judge
 from tlw.losses.fixed_sum import relaxed_bernoulli
@@ -101,7 +108,7 @@ def theta_loss(
     errors: Sequence[Tensor],
     criteria: Sequence[Tensor],
     *,
-    form: Literal["sum", "log-mean-exp"] = "sum",
+    form: ThetaForm = "sum",
 ) -> Tensor:
     """The super-resolution network's loss from T samples.
 
@@ -117,8 +124,8 @@ def theta_loss(
     Raises:
         ValueError: for an unknown form.
     """
-    if form not in ("sum", "log-mean-exp"):
-        raise ValueError(f"form: {one_of(form, ['sum', 'log-mean-exp'])}")
+    if form not in get_args(ThetaForm):
+        raise ValueError(f"form: {one_of(form, get_args(ThetaForm))}")
     e = torch.stack(list(errors))
     wc = torch.stack(list(criteria)).detach()
     if form == "sum":
