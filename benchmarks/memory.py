@@ -21,7 +21,7 @@ from tlw.data.protocols import protocol
 from tlw.imaging.tiles import TILE
 from tlw.networks.sr_net import build_network, super_resolve
 from tlw.runtime.devices import pick_device
-from tlw.scoring.evaluate import Scorer
+from tlw.scoring.scorer import Scorer
 from tlw.training.trainer import Run
 
 REFERENCE = "reference implementation"

@@ -57,18 +57,18 @@ def looked_at(loss: TLWLoss, sr: Tensor, hr: Tensor, k: float, seed: int) -> dic
 
 
 def deviations(
-    exact: TLWLoss, other: TLWLoss, sr: Tensor, hr: Tensor, k: float, seed: int,
+    full: TLWLoss, other: TLWLoss, sr: Tensor, hr: Tensor, k: float, seed: int,
     numbers: AbstractContextManager | None = None,
 ) -> dict[str, float]:  # fmt: skip
-    """The relative deviation of each figure, |other - exact| / |exact|, of whole gradients.
+    """The relative deviation of each figure, |other - full| / |full|, of whole gradients.
 
     Args:
-        exact, other: with any weights; the other one gets the first one's.
+        full, other: with any weights; the other one gets the first one's.
         sr, hr: (N, 3, H, W) in [0, 1].
         numbers: a context for the other one's call, such as autocast.
     """
-    other.weight_net.load_state_dict(exact.weight_net.state_dict())
-    expected = looked_at(exact, sr, hr, k, seed)
+    other.weight_net.load_state_dict(full.weight_net.state_dict())
+    expected = looked_at(full, sr, hr, k, seed)
     with numbers or nullcontext():
         found = looked_at(other, sr, hr, k, seed)
     return {
@@ -132,17 +132,17 @@ def main() -> int:
 def compare(options: argparse.Namespace, backbone: str, scale: int, kind: str) -> bool:
     """Prints the table of one network and precision; whether the criterion is within its bounds."""
     autocast = torch.autocast(options.device.type, torch.bfloat16, enabled=kind == AUTOCAST)
-    exact, other = loss_in("float32", options), loss_in(kind, options)
+    full, other = loss_in("float32", options), loss_in(kind, options)
     pairs = images(options, scale)
     collected: dict[tuple[str, str], list[float]] = defaultdict(list)
     for state, net, weights in states(options, backbone, scale, pairs):
-        exact.weight_net.load_state_dict(weights)
+        full.weight_net.load_state_dict(weights)
         for number, (lr, hr) in enumerate(pairs):
             with torch.no_grad():
                 sr = net(lr)
             for k in KS:
                 for seed in range(options.rounds):
-                    each = deviations(exact, other, sr, hr, k, 1000 * number + seed, autocast)
+                    each = deviations(full, other, sr, hr, k, 1000 * number + seed, autocast)
                     for figure, value in each.items():
                         collected[state, figure].append(value)
     print(f"{kind} against float32: relative deviation, {backbone} x{scale}, "

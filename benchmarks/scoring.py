@@ -15,8 +15,8 @@ from reference import ReferenceLPIPS
 from torch import Tensor
 
 from tlw.data.protocols import protocol
-from tlw.scoring.evaluate import Scorer
 from tlw.scoring.metrics import psnr_y
+from tlw.scoring.scorer import Scorer
 
 Scores = list[dict[str, float]]
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from plans import planned, planned_cells
+from plans import ENVIRONMENT, planned, planned_cells
+from png_files import write_image
 from scored_cells import scored
 from skimage import data
 from snakemake.utils import update_config
@@ -32,7 +33,6 @@ from tlw.cli import app
 from tlw.config.config import Config, read_cell
 from tlw.data.pairs import write_pairs
 from tlw.data.protocols import PROTOCOLS
-from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 from tlw.networks.sr_net import build_network, load_network, save_network
 from tlw.report.tables import read_scores
@@ -259,7 +259,7 @@ def test_the_profile_takes_what_its_readme_says(clone):
         words = ["-n", "--profile", "slurm", target, "--configfile", "my.yaml"]
         command = [sys.executable, "-m", "snakemake", *words]
         both = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
-        done = subprocess.run(command, cwd=clone, text=True, **both)
+        done = subprocess.run(command, cwd=clone, text=True, env=ENVIRONMENT, **both)
         assert done.returncode == 0, done.stdout
         rules = r"^ *rule (?:train|evaluate):\n(?:.*\n)*?.* resources: (.*)"
         return re.findall(rules, done.stdout, re.MULTILINE)

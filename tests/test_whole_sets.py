@@ -10,10 +10,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from configs import read_config
 from PIL import Image
 from toys import environment, tlw, write_cell
 
-from tlw.config.config import Cell, read_config
+from tlw.config.config import Cell
 from tlw.data.pairs import Pairs
 from tlw.judge.weights import judge_weights
 from tlw.report.tables import PUBLISHED

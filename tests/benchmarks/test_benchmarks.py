@@ -140,13 +140,13 @@ def small_loss(**changes) -> TLWLoss:
 def test_the_same_precision_deviates_by_nothing_and_bf16_by_a_little():
     lr, hr = images(48)
     sr = torch.nn.functional.interpolate(lr, scale_factor=2)
-    exact, other = small_loss(), small_loss()
-    assert set(deviations(exact, other, sr, hr, 0.5, seed=1).values()) == {0.0}
+    full, other = small_loss(), small_loss()
+    assert set(deviations(full, other, sr, hr, 0.5, seed=1).values()) == {0.0}
     autocast = torch.autocast("cpu", torch.bfloat16)
-    rounded = deviations(exact, other, sr, hr, 0.5, 1, autocast)
+    rounded = deviations(full, other, sr, hr, 0.5, 1, autocast)
     assert all(0 < value < 1 for value in rounded.values())
     # nothing is updated by looking
-    again = [float(looked_at(exact, sr, hr, 0.5, 1)[CRITERION]) for _ in range(2)]
+    again = [float(looked_at(full, sr, hr, 0.5, 1)[CRITERION]) for _ in range(2)]
     assert again[0] == again[1]
 
 

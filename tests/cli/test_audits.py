@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from png_files import write_image
 from toys import photograph, run, tlw
 from typer.testing import CliRunner, Result
 
 from tlw.cli import app
-from tlw.imaging.image_files import write_image
 
 PAGE = (Path(__file__).parents[2] / "docs" / "audit.md").read_text()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from png_files import write_image
 from toys import photograph, run, tlw, toy_cell, toy_pairs
 from typer.testing import CliRunner
 
@@ -18,7 +19,6 @@ import tlw as tlw_package
 from tlw.cli import app
 from tlw.config.config import Config, read_cell
 from tlw.data.pairs import Pairs
-from tlw.imaging.image_files import write_image
 
 ROOT = Path(__file__).parents[2]
 VERBS = [
@@ -175,7 +175,7 @@ def test_a_folder_that_was_not_fetched_says_how_to(tmp_path):
 def test_an_unknown_protocol_is_refused(tmp_path):
     folder = image_set(tmp_path / "Mine", [photograph()])
     words = ("-o", tmp_path / "x.h5", "--scale", "2", "--use", "test", "--protocol", "papr")
-    assert "protocol: expected one of paper, standard, found 'papr'" in mistake(
+    assert "protocol: expected one of paper, standard, standard-grey-as-rgb," in mistake(
         "pairs", folder, *words
     )
 

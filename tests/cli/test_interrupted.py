@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from png_files import write_image
 from toys import environment, photograph, tlw, toy_cell
 
-from tlw.imaging.image_files import write_image
 from tlw.networks.sr_net import build_network, save_network
 
 

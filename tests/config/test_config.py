@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from configs import read_config
 
-from tlw.config.config import Cell, Config, read_cell, read_config
+from tlw.config.config import Cell, Config, read_cell
 from tlw.config.settings import (
     LOSSES,
     PRESETS,
@@ -231,7 +232,11 @@ MISTAKES = [
     ("losses/l1-tlw/preset", ["paper"], "found ['paper']"),
     ("losses/mine", {"kind": "tvl"}, "loss 'mine': kind: expected one of pixel, tlw, udl"),
     ("losses/mine", {"base": "l1"}, "a loss of your own needs a kind (pixel, tlw, udl"),
-    ("protocol", "papers", "config: protocol: expected 'paper' or 'standard', found 'papers'"),
+    (
+        "protocol",
+        "papers",
+        "protocol: expected 'paper', 'standard' or 'standard-grey-as-rgb'",
+    ),
     ("recipes/crops/sampling", "crop", "found 'crop'; did you mean 'crops'?"),
     ("backbones/mine", {"path": "vdrs"}, "backbones.mine: backbone: expected one of vdsr, edsr,"),
     ("backbones/mine", {"path": "vdrs"}, "found 'vdrs'; did you mean 'vdsr'?; or give an import"),
@@ -276,7 +281,7 @@ MISTAKES = [
     ("recipes/crops/augment", 1, "recipes.crops.augment: expected true or false, found 1"),
     ("grids/table/published", True, "grids.table.published: expected a number, found True"),
     # sizes and devices that no machine has
-    ("device", "gpu", "config: device: expected auto, cpu, cuda or cuda:1, found 'gpu' (did you"),
+    ("device", "gpu", "config: device: expected auto, cpu, cuda or cuda:1, found 'gpu'; did you"),
     ("device", "gpu", "; did you mean 'cuda'?"),
     ("device", "CPU", "found 'CPU'; did you mean 'cpu'?"),
     ("device", "cuda:", "config: device: expected auto, cpu, cuda or cuda:1, found 'cuda:'"),
@@ -421,8 +426,8 @@ def test_it_cannot_be_changed_after_it_was_checked():
 def test_it_is_told_without_torch():
     program = (
         "import sys, yaml\n"
-        "from tlw.config.config import Config, read_config\n"
-        "config = read_config('config/config.yaml')\n"
+        "from tlw.config.config import Config\n"
+        "config = Config.parse(yaml.safe_load(open('config/config.yaml')), 'config.yaml')\n"
         "[config.cells(grid) for grid in config.grids]\n"
         "try: Config.parse({'results': 3}, 'config')\n"
         "except ValueError: pass\n"

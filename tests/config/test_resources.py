@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+from configs import read_config
 
-from tlw.config.config import Config, read_config
+from tlw.config.config import Config
 from tlw.config.resources import ANY, KNOWN, Request, request_for
 
 ROOT = Path(__file__).parents[2]

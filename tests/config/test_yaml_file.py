@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 import yaml
+from configs import read_config
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tlw.config.config import read_cell, read_config
+from tlw.config.config import read_cell
 from tlw.config.yaml_file import BYTES, parse_yaml, read_yaml
 from tlw.data.registry import KNOWN, load_registry
 

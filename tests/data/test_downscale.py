@@ -6,10 +6,11 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from png_files import write_image
 from toys import photograph, toy_pairs
 
 from tlw.data.downscale import downscale_folder
-from tlw.imaging.image_files import read_image, write_image
+from tlw.imaging.image_files import read_image
 from tlw.imaging.pictures import Picture, write_picture
 
 

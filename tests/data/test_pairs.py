@@ -18,11 +18,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from png_files import write_image
 from torch.utils.data import DataLoader
 
 from tlw.data.pairs import Pairs, write_pairs
 from tlw.data.protocols import PROTOCOLS, protocol
-from tlw.imaging.image_files import read_image, write_image
+from tlw.imaging.image_files import read_image
 from tlw.imaging.ranges import crop_to_multiple, to_tensor, to_unit
 from tlw.report.tables import PUBLISHED
 from tlw.scoring.metrics import psnr_y

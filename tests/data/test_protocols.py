@@ -18,8 +18,8 @@ from tlw.imaging.image_files import read_image
 from tlw.imaging.ranges import crop_to_multiple, round_to_8_bits, to_tensor
 from tlw.imaging.resize import imresize
 from tlw.report.tables import PUBLISHED
-from tlw.scoring.evaluate import Scorer
 from tlw.scoring.metrics import psnr_y
+from tlw.scoring.scorer import Scorer
 
 PAPER, STANDARD = PROTOCOLS["paper"], PROTOCOLS["standard"]
 
@@ -214,7 +214,9 @@ def test_hr_that_does_not_divide_or_is_no_8_bit_image_is_refused():
 
 
 def test_an_unknown_protocol_or_use_is_answered_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"expected one of paper, standard, found 'papr'"):
+    with pytest.raises(
+        ValueError, match=r"expected one of paper, standard, standard-grey-as-rgb, found"
+    ):
         protocol("papr")
     with pytest.raises(ValueError, match="expected one of train, test, found 'val'"):
         PAPER.multiple("val", 2)

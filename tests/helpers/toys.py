@@ -17,6 +17,7 @@ import pytest
 import skimage.data
 import torch
 import torch.nn.functional as F
+from png_files import write_image
 from torch import nn
 
 from tlw.backbones import build
@@ -25,7 +26,6 @@ from tlw.config.config import Cell, Config
 from tlw.data.pairs import write_pairs
 from tlw.data.pairs_file import pixel_hash
 from tlw.data.protocols import protocol as protocol_named
-from tlw.imaging.image_files import write_image
 from tlw.networks.authors import RULES
 
 SMALL_VDSR = {"path": "vdsr", "arguments": {"features": 4, "layers": 1}}

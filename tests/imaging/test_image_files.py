@@ -1,4 +1,4 @@
-"""Image files: which of a folder are images, how they are read, and how they are written."""
+"""Image files: which of a folder are images, and how they are read."""
 
 import os
 import struct
@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from png_files import write_image
 
 from tlw.imaging.image_files import (
     SUFFIXES,
@@ -15,7 +16,6 @@ from tlw.imaging.image_files import (
     folder_name,
     image_files,
     read_image,
-    write_image,
 )
 
 
@@ -125,23 +125,6 @@ def test_text_folders_and_missing_files_are_refused_by_name(tmp_path):
     for name in ("notes.png", "missing.png", "."):
         with pytest.raises(ValueError, match="cannot be read"):
             read_image(tmp_path / name)
-
-
-def test_an_image_is_written_whole_and_read_back(tmp_path, rgb):
-    path = tmp_path / "deeper" / "image.png"
-    write_image(path, rgb)
-    np.testing.assert_array_equal(read_image(path), rgb)
-    assert [p.name for p in path.parent.iterdir()] == ["image.png"]
-
-
-def test_only_uint8_rgb_is_written_and_only_as_png(tmp_path, rgb):
-    with pytest.raises(ValueError, match=r"image\.png.*float64"):
-        write_image(tmp_path / "image.png", rgb / 255)
-    with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\)"):
-        write_image(tmp_path / "image.png", rgb[..., 0])
-    with pytest.raises(ValueError, match=r"image\.jpg.*PNG"):
-        write_image(tmp_path / "image.jpg", rgb)
-    assert not list(tmp_path.iterdir())
 
 
 # --- which files of a folder ------------------------------------------------------------------

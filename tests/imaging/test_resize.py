@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tlw.imaging.resize import cubic_matrix, imresize
+from tlw.imaging.resize import imresize
 
 UNHURRIED = settings(deadline=None, max_examples=60)  # cores may be shared
 SIZES = st.integers(1, 40)
@@ -68,6 +68,11 @@ def test_a_mirrored_border_differs_from_the_older_matlab_near_borders_only(share
     newer = imresize(hr, scale=1 / 2, mode="uint8", border="mirror")
     assert 0.007 < (newer != older).any(axis=-1).mean() < 0.018  # 0.7 to 1.8 % of pixels
     np.testing.assert_array_equal(newer[2:-2, 2:-2], older[2:-2, 2:-2])
+
+
+def cubic_matrix(size_in: int, size_out: int, **options) -> np.ndarray:
+    """What takes `size_in` samples to `size_out`, (size_out, size_in), from unit vectors."""
+    return imresize(np.eye(size_in), size=(size_out, size_in), **options)
 
 
 @UNHURRIED
@@ -208,4 +213,4 @@ def test_wrong_arguments_are_refused():
     with pytest.raises(ValueError, match=r"\(H, W, C\)"):
         imresize(image[0, 0], scale=2)
     with pytest.raises(ValueError, match="at least 1"):
-        cubic_matrix(0, 4)
+        imresize(np.zeros((0, 0)), size=(4, 4))

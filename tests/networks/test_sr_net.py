@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from png_files import write_image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from toys import (
@@ -24,7 +25,6 @@ from typer.testing import CliRunner
 from tlw.backbones import build
 from tlw.cli import app
 from tlw.config.config import Backbone
-from tlw.imaging.image_files import write_image
 from tlw.networks.sr_net import (
     SRNet,
     build_network,

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from png_files import write_image
 from toys import SMALL_EDSR, SMALL_HAT, environment, photograph, toy_cell
 
-from tlw.imaging.image_files import write_image
 from tlw.imaging.pictures import Picture, read_picture, write_picture
 from tlw.imaging.ranges import to_tensor, to_uint8
 from tlw.networks.sr_net import build_network, load_network, save_network

@@ -93,8 +93,8 @@ def test_a_bf16_judge_s_ratios_are_right_to_a_percent(images, calibrated, remain
     for precision in ("float32", "bf16-mixed"):
         distance = Judge("vgg", calibrated=calibrated, precision=precision).against(hr)
         criteria.append((distance(x_rest) + 1e-3) / (distance(x_w) + 1e-3))
-    exact, fast = criteria
-    assert fast != exact and fast.item() == pytest.approx(exact.item(), rel=0.01)
+    full, mixed = criteria
+    assert mixed != full and mixed.item() == pytest.approx(full.item(), rel=0.01)
 
 
 def test_a_bf16_judge_takes_and_gives_float32(images):
@@ -109,14 +109,14 @@ def test_a_bf16_judge_takes_and_gives_float32(images):
 def test_a_bf16_weighting_network_keeps_the_share_and_float32_parameters(images):
     sr, hr = images
     torch.manual_seed(0)
-    exact, fast = WeightNet(), WeightNet(precision="bf16-mixed")
-    fast.load_state_dict(exact.state_dict())
-    one, other = (net(hr * 2 - 1, sr * 2 - 1, 0.5) for net in (exact, fast))
+    full, mixed = WeightNet(), WeightNet(precision="bf16-mixed")
+    mixed.load_state_dict(full.state_dict())
+    one, other = (net(hr * 2 - 1, sr * 2 - 1, 0.5) for net in (full, mixed))
     assert other.dtype == torch.float32
     assert other.mean().item() == pytest.approx(0.5, abs=1e-5)
     assert 0 < (one - other).abs().max() < 0.05
     other.square().sum().backward()
-    assert all(p.grad.dtype == torch.float32 for p in fast.parameters())
+    assert all(p.grad.dtype == torch.float32 for p in mixed.parameters())
 
 
 def test_losses_in_both_precisions_go_the_same_way(images):

@@ -9,11 +9,13 @@ import pytest
 from tlw.runtime.stopping import stop_signal
 
 STOPPED = """
-import signal, sys
+import signal, sys, time
 from tlw.runtime.stopping import stop_signal
 with stop_signal() as received:
     signal.raise_signal(int(sys.argv[1]))
+    signal.raise_signal(int(sys.argv[1]))  # at once: the same, which a starter hands on
     print(*map(int, received), flush=True)
+    time.sleep(1.1)
     signal.raise_signal(int(sys.argv[1]))
     print("still here")
 """

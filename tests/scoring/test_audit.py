@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from png_files import write_image
 from toys import photograph
 
 from tlw.data.protocols import protocol
-from tlw.imaging.image_files import write_image
 from tlw.scoring.audit import Claim, Values, audit_folders, matches, parse_claim
 from tlw.scoring.readings import usual
 from tlw.scoring.score import score_images

@@ -22,13 +22,13 @@ from tlw.judge.lpips import Judge
 from tlw.networks.sr_net import SRNet, build_network, load_network, save_network
 from tlw.report.tables import PUBLISHED, read_published, read_scores, scores_table
 from tlw.scoring.evaluate import (
-    Scorer,
     evaluate_bicubic,
     evaluate_cells,
     score_pairs,
     scores_beside,
 )
 from tlw.scoring.metrics import psnr_y, ssim_y
+from tlw.scoring.scorer import Scorer
 
 HERE = {"device": "cpu", "judge_folder": None}
 

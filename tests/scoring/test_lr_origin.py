@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from png_files import write_image
 from toys import photograph
 
-from tlw.imaging.image_files import write_image
 from tlw.imaging.resize import imresize
 from tlw.scoring.lr_origin import ORIGINS, makers, origins_of
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.color import rgb2ycbcr
-from skimage.metrics import peak_signal_noise_ratio
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from tlw.data.protocols import protocol
 from tlw.imaging.image_files import read_image
@@ -162,3 +162,16 @@ def test_bicubic_ssim_on_set5_is_near_the_published_one(shared, scale, published
         hr = to_tensor(image[:height, :width])[None]
         values.append(ssim_y(sr, hr, border=scale).item())
     assert np.mean(values) == pytest.approx(published, abs=1e-3)
+
+
+@pytest.mark.parametrize("size", [(11, 11), (12, 30), (64, 47)])
+def test_ssim_equals_scikit_image_s_with_wang_s_settings(size):
+    generator = torch.Generator().manual_seed(0)
+    hr = torch.rand(2, 3, *size, generator=generator)
+    sr = (hr + 0.1 * torch.randn(hr.shape, generator=generator)).clamp(0, 1)
+    wang = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
+    expected = [
+        structural_similarity(x.numpy(), y.numpy(), data_range=255, **wang)
+        for x, y in zip(luma(sr.double()), luma(hr.double()), strict=True)
+    ]
+    np.testing.assert_allclose(ssim_y(sr, hr).numpy(), expected, rtol=0, atol=1e-10)

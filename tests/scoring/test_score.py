@@ -12,13 +12,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from png_files import write_image
 from toys import photograph, toy_pairs
 from typer.testing import CliRunner
 
 from tlw.cli import app
 from tlw.data.pairs import Pairs, write_pairs
 from tlw.data.protocols import protocol
-from tlw.imaging.image_files import write_image
 from tlw.imaging.ranges import to_uint8
 from tlw.judge.dists import DISTS
 from tlw.report.tables import read_scores, scores_table

@@ -18,25 +18,17 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in listed.read_text().split()] if listed.exists() else []
 
 
-def missing(file: h5py.File) -> None:
-    del file["hr/0001"]
-
-
-def looping(file: h5py.File) -> None:
-    del file["lr/0001"]
-    file["lr/0001"] = h5py.SoftLink("/lr/0001")
-
-
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("damage", [missing, looping])
-def test_an_image_that_cannot_be_read_ends_the_training_by_name(tmp_path, damage, workers):
+def test_an_image_that_cannot_be_read_ends_the_training_by_name(tmp_path, workers):
+    """What its pixels are is looked at when they are read, not when the file is opened."""
     pairs = toy_pairs(tmp_path)
     with h5py.File(pairs, "r+") as file:
-        damage(file)
+        file["hr/0001"][0, 0] ^= 255
     write_cell(toy_cell(recipe=LONG), tmp_path / "cell")
     ended = run(tlw_train(tmp_path / "cell", pairs, "--workers", workers))
     assert ended.returncode == 1 and "Traceback" not in ended.stderr
-    assert f"tlw: error: {pairs}: image 1.png cannot be read: " in ended.stderr
+    assert f"tlw: error: {pairs}: " in ended.stderr
+    assert "the pixels of 1.png are not those that were written" in ended.stderr
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="/proc tells who is whose child")

@@ -14,10 +14,10 @@ import pytest
 import yaml
 from cluster import PATIENCE, Cluster, Job, Run, is_alive, kill, running
 from conftest import make_clone
+from png_files import write_image
 from toys import environment, fill, photograph, small_disk
 
 from tlw.config.config import Config
-from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 from tlw.report.tables import write_tables
 from tlw.scoring.evaluate import evaluate_bicubic, evaluate_cells, scores_beside

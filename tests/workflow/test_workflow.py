@@ -15,10 +15,10 @@ import torch
 import yaml
 from cluster import PATIENCE, Run
 from plans import ENVIRONMENT, SNAKEMAKE, changed, planned, planned_cells, snakemake
+from png_files import write_image
 from toys import authors_state_dict, environment, photograph, tlw
 
 from tlw.config.config import read_cell
-from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 
 MANUAL = [{"kind": "manual", "instructions": "It is there."}]

@@ -22,14 +22,25 @@ This module leaves importing torch to those of the networks, so that looking at 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tlw.config import lookup
 from tlw.config.backbones import check, import_path
 from tlw.config.settings import SCALES
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
+
+
+class InHalves(Protocol):
+    """A network with the two halves of `forward`, for type checkers."""
+
+    @property
+    def num_features(self) -> int: ...
+
+    def features(self, lr: Tensor) -> Tensor: ...
+
+    def reconstruct(self, features: Tensor, lr: Tensor) -> Tensor: ...
 
 
 def build(path_or_name: str, *, scale: int, **arguments: Any) -> nn.Module:

@@ -137,6 +137,9 @@ class HAT(nn.Module):
     Raises ValueError for a scale other than 2, 3, 4 and for arguments that do not fit together.
     """
 
+    mean: Tensor
+    seams: Tensor
+
     def __init__(
         self,
         *,
@@ -183,12 +186,12 @@ class HAT(nn.Module):
         )
         rates = (drop_path * i / max(sum(depths) - 1, 1) for i in range(sum(depths)))
         shifts = (0, window // 2)
-        overlap = {"window": window, "overlap": int(window * overlap_ratio), "mlp_ratio": mlp_ratio}
+        overlap = int(window * overlap_ratio)
         groups = (
             HybridGroup(
                 embed,
                 [block(n, shift=shifts[i % 2], drop_path=next(rates)) for i in range(depth)],
-                OverlapBlock(embed, n, **overlap),
+                OverlapBlock(embed, n, window=window, overlap=overlap, mlp_ratio=mlp_ratio),
             )
             for depth, n in zip(depths, heads, strict=True)
         )

@@ -17,6 +17,8 @@ _LEVELS = 255
 class ShiftedEDSR(EDSR):
     """As `EDSR`, but from RGB in [0, 1] to RGB in [0, 1]."""
 
+    mean: Tensor
+
     def __init__(self, *, scale: int, features: int = 64, blocks: int = 16) -> None:
         super().__init__(scale=scale, features=features, blocks=blocks)
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)

@@ -1,4 +1,4 @@
-"""Attention within windows of an image: cutting into windows, attending, putting back together."""
+"""Attention within windows of an image: cutting into windows, attending, merging."""
 
 import torch
 import torch.nn.functional as F
@@ -11,6 +11,8 @@ class WindowAttention(nn.Module):
     With no overlap this is self-attention in each window. Beyond the image, keys and values are
     zero. (N, H, W, embed) to the same.
     """
+
+    position_index: Tensor
 
     def __init__(self, embed: int, heads: int, *, window: int, overlap: int = 0) -> None:
         super().__init__()

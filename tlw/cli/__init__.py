@@ -8,7 +8,9 @@ import logging
 import signal
 import sys
 import warnings
-from typing import Annotated
+from collections.abc import Callable
+from io import TextIOWrapper
+from typing import Annotated, Any, cast
 
 import typer
 
@@ -26,7 +28,7 @@ app = typer.Typer(
 )
 
 # Named here, not by a decorator on each: help lists them in this order, which is that of the work.
-_VERBS = {
+_VERBS: dict[str, Callable[..., Any]] = {
     "fetch": inputs.fetch,
     "fetch-weights": inputs.fetch_weights,
     "pairs": inputs.pairs,
@@ -84,7 +86,7 @@ class _Printable(logging.Formatter):
 def main() -> None:
     """Runs the command; a mistake of the user's is told in its own words, without a traceback."""
     for stream in (sys.stdout, sys.stderr):  # what a terminal lacks a sign for is no failure
-        stream.reconfigure(errors="replace")
+        cast(TextIOWrapper, stream).reconfigure(errors="replace")
     for number in stopping_signals():
         if number != signal.SIGINT:  # which Python makes a KeyboardInterrupt of
             signal.signal(number, _leave)  # the default would leave half a file aside

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,7 +59,9 @@ def audit(
         content, text = _lr(lr, folders[0], scale, names)
     else:
         options = {"device": device, "judge_folder": judge_folder, **names}
-        content, text = _sr(*folders, scale, claims, lpips, options)
+        sr, hr = folders
+        assert scale is not None  # checked above
+        content, text = _sr(sr, hr, scale, claims, lpips, options)
     print(json.dumps(content, indent=2, allow_nan=False) if as_json else text)  # noqa: T201
 
 
@@ -107,8 +110,11 @@ def _sr(
     from tlw.report.audited import claim_in_words, table_in_words
     from tlw.runtime.devices import pick_device
     from tlw.scoring.audit import audit_folders, claimed_metrics, matches
+    from tlw.scoring.readings import MetricName
 
-    metrics = claimed_metrics(claims) or ("psnr", "ssim", *(["lpips"] if lpips else []))
+    metrics: Sequence[MetricName] = claimed_metrics(claims)
+    if not metrics:
+        metrics = ("psnr", "ssim", "lpips") if lpips else ("psnr", "ssim")
     options["device"] = pick_device(options["device"])
     values = audit_folders(sr, hr, scale=scale, metrics=metrics, **options)
     found = {claim: matches(claim, values, scale) for claim in claims}

@@ -36,9 +36,14 @@ def cost(
         from tlw.report.cost_table import cost_table
         from tlw.runtime.devices import pick_device
 
-        options = {"size": (height, width), "rounds": rounds, "threads": threads}
-        options |= {"networks": may_be_imported(network, trust)}
-        found = costs(weights, device=str(pick_device(device)), **options)
+        found = costs(
+            weights,
+            device=str(pick_device(device)),
+            size=(height, width),
+            rounds=rounds,
+            threads=threads,
+            networks=may_be_imported(network, trust),
+        )
     print(cost_table(found))  # noqa: T201
 
 

@@ -1,7 +1,7 @@
 """Verbs that put in place what training and scoring read: images, their pairs, judges' weights."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -15,7 +15,7 @@ from tlw.cli.options import (
     Scale,
     Threads,
 )
-from tlw.config.settings import Use
+from tlw.config.settings import JudgeNet, Use
 from tlw.imaging.tiles import MAX_PIXELS
 
 
@@ -51,7 +51,10 @@ def fetch_weights(
     from tlw.judge.weights import judge_weights
 
     for net in nets:
-        made = dists_weights(judge_folder) if net == "dists" else judge_weights(net, judge_folder)
+        if net == "dists":
+            made = dists_weights(judge_folder)
+        else:
+            made = judge_weights(cast(JudgeNet, net), judge_folder)  # which refuses others
         print(made)  # noqa: T201
 
 

@@ -148,6 +148,13 @@ def upscale(
     from tlw.networks.upscale import upscale_images
     from tlw.runtime.devices import pick_device
 
-    options = {"tile": tile, "overlap": overlap, "max_pixels": max_pixels}
-    options |= {"networks": may_be_imported(network, trust)}
-    upscale_images(images, weights, output, device=pick_device(device), **options)
+    upscale_images(
+        images,
+        weights,
+        output,
+        device=pick_device(device),
+        tile=tile,
+        overlap=overlap,
+        max_pixels=max_pixels,
+        networks=may_be_imported(network, trust),
+    )

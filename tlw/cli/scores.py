@@ -74,13 +74,20 @@ def evaluate(
     files = [Path(word) for word in weights]
     outputs = {files[0]: output} if output else scores_beside(files)
     with claimed(device, 1, cells_per_gpu):
-        options = {"device": str(pick_device(device)), "judge_folder": judge_folder}
-        options["extra"] = extra
+        on = str(pick_device(device))
         if weights == ["bicubic"]:
-            evaluate_bicubic(pairs, output, **options)
+            assert output is not None  # checked above
+            evaluate_bicubic(pairs, output, device=on, judge_folder=judge_folder, extra=extra)
         else:
-            networks = may_be_imported(network, trust)
-            evaluate_cells(outputs, pairs, tile=tile, networks=networks, **options)
+            evaluate_cells(
+                outputs,
+                pairs,
+                device=on,
+                judge_folder=judge_folder,
+                tile=tile,
+                networks=may_be_imported(network, trust),
+                extra=extra,
+            )
 
 
 def score(
@@ -128,10 +135,20 @@ def score(
     from tlw.scoring.evaluate import of_row, write_scores
     from tlw.scoring.score import score_images
 
-    options = {"scale": scale, "protocol": rules, "suffix": suffix, "hr_suffix": hr_suffix}
-    options |= {"judge_folder": judge_folder, "max_pixels": max_pixels, "extra": extra}
     work = OneByOne("scored")
-    scores = score_images(sr, hr, **options, device=str(pick_device(device)), work=work)
+    scores = score_images(
+        sr,
+        hr,
+        scale=scale,
+        protocol=rules,
+        suffix=suffix,
+        hr_suffix=hr_suffix,
+        device=str(pick_device(device)),
+        judge_folder=judge_folder,
+        extra=extra,
+        max_pixels=max_pixels,
+        work=work,
+    )
     row = of_row(scores, name or folder_name(sr), scale)
     if output is not None:
         write_scores(row, output)
@@ -168,9 +185,17 @@ def tables(
     from tlw.report.statistics import Smallest
     from tlw.report.tables import PUBLISHED, write_tables
 
-    options = {"title": title, "published": published or PUBLISHED, "number": number}
-    options |= {"left_out": left_out or (), "note": note, "smallest": Smallest(*smallest)}
-    print(write_tables(cells, output, **options))  # noqa: T201
+    text = write_tables(
+        cells,
+        output,
+        title=title,
+        published=published or PUBLISHED,
+        number=number,
+        left_out=left_out or (),
+        note=note,
+        smallest=Smallest(*smallest),
+    )
+    print(text)  # noqa: T201
 
 
 def compare(
@@ -194,8 +219,10 @@ def compare(
     from tlw.report.compare import write_comparison
     from tlw.report.statistics import Smallest
 
-    options = {"against": against, "confidence": confidence, "smallest": Smallest(*smallest)}
-    print(write_comparison(cells, output, **options))  # noqa: T201
+    text = write_comparison(
+        cells, output, against=against, confidence=confidence, smallest=Smallest(*smallest)
+    )
+    print(text)  # noqa: T201
 
 
 def cite(

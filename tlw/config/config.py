@@ -116,7 +116,7 @@ class Recipe(Model):
         return self
 
     def check_processes(self, count: int) -> None:
-        """Raises ValueError when a batch cannot be dealt out to so many processes, one a GPU."""
+        """Raises ValueError when so many processes, one a GPU, cannot share a batch out evenly."""
         if self.batch % count:
             raise ValueError(
                 f"expected a number of GPUs that divides the recipe's batch of {self.batch}, "
@@ -253,7 +253,7 @@ class Config(Model):
         with at("losses"):
             for loss in self.losses:
                 self._loss(loss, "paper")
-        known = {
+        known: dict[str, dict[str, Any]] = {
             "recipe": self.recipes,
             "backbones": BACKBONES | self.backbones,
             "losses": LOSSES | self.losses,
@@ -361,11 +361,6 @@ class Cell(Network):
         if size is not None and isinstance(self.loss, TLWSettings) and size < 32:
             raise ValueError(f"recipe.size: the judge needs 32 hr pixels or more, found {size}")
         return self
-
-
-def read_config(path: Path) -> Config:
-    """A config file as a `Config`; ValueError names the file, the key and what was expected."""
-    return Config.parse(read_yaml(path), str(path))
 
 
 def read_cell(path: Path) -> Cell:

@@ -18,7 +18,7 @@ from pydantic import (
     ValidationInfo,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from tlw.runtime.errors import at, near, shown
 
@@ -118,7 +118,7 @@ def _lines(error: ValidationError) -> Iterator[str]:
                 yield f"{'.'.join(place)}: {line}" if place else line
 
 
-def _explained(fault: dict[str, Any]) -> str:
+def _explained(fault: ErrorDetails) -> str:
     context, found = fault.get("ctx", {}), f"found {shown(fault['input'])}"
     match fault["type"]:
         case "value_error":

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import yaml
 from yaml import MappingNode, Node, ScalarNode, SequenceNode
@@ -79,7 +79,7 @@ def parse_yaml(text: str, source: str) -> Any:
 class _Composer(yaml.SafeLoader):
     """The tree of a text, bounded, every scalar as it is written."""
 
-    yaml_implicit_resolvers = {}  # noqa: RUF012  PyYAML's own way to say so
+    yaml_implicit_resolvers: ClassVar[dict[str, Any]] = {}  # PyYAML's own way to say so
 
     def __init__(self, text: str) -> None:
         super().__init__(text)

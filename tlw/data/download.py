@@ -10,8 +10,8 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from io import BufferedRandom
 from pathlib import Path
-from typing import BinaryIO
 
 from tqdm import tqdm
 
@@ -115,7 +115,7 @@ def _gave_up(
 
 
 def _from_source(
-    url: str, file: BinaryIO, bar: tqdm, sha256: str, size: int | None, most: int
+    url: str, file: BufferedRandom, bar: tqdm, sha256: str, size: int | None, most: int
 ) -> None:
     """Completes `file` from one source or raises SourceFailed, leaving no wrong bytes in it."""
     before = _length(file)
@@ -146,7 +146,9 @@ def _from_source(
             raise SourceFailed(f"wrong file: SHA-256 expected {sha256}, found {found}")
 
 
-def _append(url: str, start: int, file: BinaryIO, bar: tqdm, size: int | None, most: int) -> int:
+def _append(
+    url: str, start: int, file: BufferedRandom, bar: tqdm, size: int | None, most: int
+) -> int:
     """Appends the rest of the file from byte `start`; returns where the source really started."""
     with opened(url, start) as body:
         total = size if body.total is None else body.total
@@ -178,12 +180,12 @@ def _bar(name: str, size: int | None, progress: bool) -> tqdm:
     return tqdm(desc=name, total=size, **options)
 
 
-def _length(file: BinaryIO) -> int:
+def _length(file: BufferedRandom) -> int:
     file.flush()
     return os.fstat(file.fileno()).st_size
 
 
-def _sha256_now(file: BinaryIO) -> str:
+def _sha256_now(file: BufferedRandom) -> str:
     file.flush()
     file.seek(0)
     return hashlib.file_digest(file, "sha256").hexdigest()

@@ -92,10 +92,15 @@ class _Session(requests.Session):
 def _answer(session: _Session, url: str, start: int) -> requests.Response:
     """The answer at the end of all redirects."""
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    options = {"headers": headers, "stream": True, "allow_redirects": False}
     for _ in range(REDIRECTS):
         with _told():
-            response = session.get(url, timeout=(CONNECT_SECONDS, SILENCE_SECONDS), **options)
+            response = session.get(
+                url,
+                headers=headers,
+                timeout=(CONNECT_SECONDS, SILENCE_SECONDS),
+                stream=True,
+                allow_redirects=False,
+            )
             target = super(_Session, session).get_redirect_target(response)
             if target is None:
                 return response

@@ -131,7 +131,8 @@ class Pairs:
         return len(self.names)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-        return tuple(to_unit(image) for image in self.stored(index))
+        lr, hr = self.stored(index)
+        return to_unit(lr), to_unit(hr)
 
     def stored(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """`pairs[index]` as it is stored: uint8 levels, or float32 for an unrounded lr.
@@ -140,7 +141,7 @@ class Pairs:
         float32.
         """
         index = range(len(self))[index]
-        return tuple(self._image(kind, index) for kind in ("lr", "hr"))
+        return self._image("lr", index), self._image("hr", index)
 
     def crop(self, index: int, y: int, x: int, size: int) -> tuple[torch.Tensor, torch.Tensor]:
         """The square of pair `index` with top left corner (y, x) and side `size`, in lr pixels.
@@ -178,7 +179,9 @@ class Pairs:
         return state | {"_handle": None, "_handle_pid": None, "_copy": None, "_seen": set()}
 
     def _forget_handles(self) -> None:
-        self._handle = self._handle_pid = self._copy = None
+        self._handle: Any = None  # an h5py.File, once opened
+        self._handle_pid: int | None = None
+        self._copy: dict[str, torch.Tensor] | None = None
         self._seen: set[int] = set()  # pairs whose pixels this process has checked
 
     def _image(self, kind: str, index: int, *part: slice) -> torch.Tensor:

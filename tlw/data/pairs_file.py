@@ -18,18 +18,19 @@ import hashlib
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self, cast
 
 import h5py
 import numpy as np
 from pydantic import Field, StrictBool, StrictInt, model_validator
 
 from tlw.config.schema import Model
+from tlw.config.settings import Scale
 from tlw.data.protocols import Protocol, Use
 from tlw.runtime.errors import at, shown
 
-FORMAT = "tlw-pairs"
-FORMAT_VERSION = 2  # 2: with the hashes of the pixels
+FORMAT: Final = "tlw-pairs"
+FORMAT_VERSION: Final = 2  # 2: with the hashes of the pixels
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Side = Annotated[StrictInt, Field(ge=1)]
@@ -111,8 +112,8 @@ def key(kind: str, index: int) -> str:
 
 def pixel_hash(hr: np.ndarray, lr: np.ndarray) -> str:
     """SHA-256 of a pair's pixels as they are stored, hr's before lr's."""
-    digest = hashlib.sha256(np.ascontiguousarray(hr))
-    digest.update(np.ascontiguousarray(lr))
+    digest = hashlib.sha256(np.ascontiguousarray(hr).data)
+    digest.update(np.ascontiguousarray(lr).data)
     return digest.hexdigest()
 
 
@@ -123,7 +124,7 @@ def header_of(image_set: str, scale: int, use: Use, protocol: Protocol, versions
         format_version=FORMAT_VERSION,
         complete=True,
         image_set=image_set,
-        scale=scale,
+        scale=cast(Scale, scale),  # checked here
         use=use,
         multiple=protocol.multiple(use, scale),
         protocol=protocol.name,
@@ -239,7 +240,7 @@ def _own(file: h5py.File, name: str, kind: type) -> Any:
     found = file[name]
     if not isinstance(found, kind):
         raise ValueError(f"{name}: expected a {kind.__name__}, found a {type(found).__name__}")
-    if kind is h5py.Dataset and (found.external or found.is_virtual):
+    if isinstance(found, h5py.Dataset) and (found.external or found.is_virtual):
         raise ValueError(f"{name}: expected data of this file, found data in other files")
     return found
 

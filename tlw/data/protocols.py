@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from tlw.config.settings import Channels, JudgeNet, ProtocolName, Use
-from tlw.imaging.resize import Border, imresize
+from tlw.imaging.resize import Border, Mode, imresize
 from tlw.runtime.errors import one_of
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Protocol:
                 f"found {hr.dtype} {hr.shape}"
             )
         size = (hr.shape[0] // scale, hr.shape[1] // scale)
-        mode = "uint8" if self.lr_dtype == "uint8" else "float"
+        mode: Mode = "uint8" if self.lr_dtype == "uint8" else "float"
         image = hr if mode == "uint8" else hr / 255
         lr = imresize(image, size=size, mode=mode, border=self.lr_border, a=self.lr_a)
         return lr.astype(self.lr_dtype)

@@ -15,8 +15,9 @@ import zipfile
 import zlib
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple, cast
 
 from tlw.runtime.files import naming
 
@@ -25,7 +26,11 @@ _HEADERS = 4096  # bytes of a tar's member besides its content, on the average
 _ZIP_HEADER = 30  # bytes before the name and the content of a zip's member
 _READ = 1 << 20  # bytes that are read of a tar at once; only a header made to harm asks for more
 
-_OPENERS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_OPENERS: dict[bytes, Callable[..., Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
 
 # What the libraries raise for an archive that is damaged, made to harm, or beyond them (encrypted,
 # Deflate64, a version of tomorrow); an OSError without a number comes from bz2 and gzip.
@@ -140,22 +145,26 @@ def _zipped(archive: Path, _: int) -> Iterator[_Member]:
                 info.file_size,  # of which the library gives no more
                 not info.is_dir(),
                 kind in (0, stat.S_IFREG, stat.S_IFDIR),
-                lambda aside, info=info: file.extract(info, aside),
+                partial(file.extract, info),
             )
 
 
 def _tarred(archive: Path, most: int) -> Iterator[_Member]:
-    with open(archive, "rb") as file:
-        start = file.read(6)
+    with open(archive, "rb") as begin:
+        start = begin.read(6)
+    opener: Callable[..., Any]
     opener = next((opens for magic, opens in _OPENERS.items() if start.startswith(magic)), open)
-    with opener(archive, "rb") as raw, tarfile.open(fileobj=_Bounded(raw, most), mode="r:") as file:
+    with (
+        opener(archive, "rb") as raw,
+        tarfile.open(fileobj=cast(BinaryIO, _Bounded(raw, most)), mode="r:") as file,
+    ):
         for info in file:
             yield _Member(
                 info.name,
                 info.size,
                 info.isreg(),
                 info.isreg() or info.isdir(),
-                lambda aside, info=info: file.extract(info, aside, set_attrs=False, filter="data"),
+                partial(file.extract, info, set_attrs=False, filter="data"),
             )
         # The library takes what is no header for the end. And the check sum of a compressed tar
         # is read at its end only.

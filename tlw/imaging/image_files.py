@@ -1,4 +1,4 @@
-"""Which files of a folder are images; image files as 8-bit RGB arrays, and back."""
+"""Which files of a folder are images; image files as 8-bit RGB arrays."""
 
 import logging
 import os
@@ -7,11 +7,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from tlw.imaging.pillow import FORMATS, opened, read_content
 from tlw.imaging.tiles import MAX_PIXELS
-from tlw.runtime.files import written_aside
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 # What lies beside images without being missed: lists, notes, and what Windows leaves.
@@ -94,24 +92,10 @@ def read_image(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
 def read_stored(path: Path | str, *, max_pixels: int = MAX_PIXELS) -> Stored:
     """`read_image`, and whether the file is grey: some protocols measure such files otherwise."""
     file = opened(path, read_content(path), max_pixels=max_pixels)
-    if file.has_alpha and file.image.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+    if file.has_alpha and np.array(file.image.convert("RGBA").getchannel("A")).min() < 255:
         log.warning("%s: its alpha is dropped, and the colours under it are taken", path)
     rgb = file.upright(np.array(file.image.convert("RGB")))
     return Stored(rgb, file.image.mode in ("1", "L", "LA"))
-
-
-def write_image(path: Path | str, image: np.ndarray) -> None:
-    """Write an image uint8 (H, W, 3) RGB as PNG, whole or not at all.
-
-    Raises ValueError for another array or another suffix than .png.
-    """
-    path = Path(path)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise ValueError(f"{path}: expected uint8 (H, W, 3), found {image.dtype} {image.shape}")
-    if path.suffix.lower() != ".png":
-        raise ValueError(f"{path}: images are written as PNG; name the file {path.stem}.png")
-    with written_aside(path) as aside:
-        Image.fromarray(image).save(aside, format="PNG")
 
 
 def _is_utf8(name: str) -> bool:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 from tlw.imaging import png
 from tlw.imaging.tiles import MAX_PIXELS
@@ -45,7 +45,7 @@ class Opened:
     """An image file's content, in memory.
 
     Args:
-        image: as Pillow has it, all pixels loaded, not turned.
+        image: as Pillow has it, all pixels loaded, not rotated.
         orientation: EXIF's, 1 to 8; 1 is upright.
     """
 
@@ -57,7 +57,7 @@ class Opened:
         return "A" in self.image.getbands() or "transparency" in self.image.info
 
     def upright(self, samples: np.ndarray) -> np.ndarray:
-        """The image's samples (H, W, ...) turned as its EXIF orientation says."""
+        """The image's samples (H, W, ...), rotated or flipped as its EXIF orientation says."""
         if self.orientation in (5, 6, 7, 8):
             samples = samples.swapaxes(0, 1)
         if self.orientation in (3, 4, 7, 8):
@@ -139,7 +139,7 @@ def _check_extent(path: Path | str, image: Image.Image, max_pixels: int) -> None
         )
 
 
-def _check_depth(path: Path | str, image: Image.Image) -> None:
+def _check_depth(path: Path | str, image: ImageFile.ImageFile) -> None:
     if image.mode not in _EIGHT_BIT_MODES or _more_bits(image):
         layout = ", ".join(f"{tile[0]} {tile[3]}" for tile in image.tile)
         raise _Refused(
@@ -148,7 +148,7 @@ def _check_depth(path: Path | str, image: Image.Image) -> None:
         )
 
 
-def _more_bits(image: Image.Image) -> bool:
+def _more_bits(image: ImageFile.ImageFile) -> bool:
     """Whether Pillow would make 8 bits of more when it loads the pixels."""
     for tile in image.tile:
         arguments = tile[3] if isinstance(tile[3], tuple) else (tile[3],)

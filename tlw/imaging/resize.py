@@ -26,25 +26,6 @@ Border = Literal["mirror", "replicate"]
 Mode = Literal["float", "uint8"]
 
 
-def cubic_matrix(
-    size_in: int,
-    size_out: int,
-    *,
-    a: float = -0.5,
-    antialias: bool = True,
-    border: Border = "mirror",
-) -> np.ndarray:
-    """The weights that take `size_in` samples to `size_out`: float64 (size_out, size_in).
-
-    Every row sums to 1. `a` is the kernel's free parameter: -0.5 in MATLAB and Pillow, -0.75 in
-    torch and OpenCV. With `antialias` the kernel is widened by the inverse scale when shrinking.
-    Outside the image its samples are mirrored (the edge sample comes twice), or the edge sample is
-    replicated.
-    Raises ValueError for a size below 1 or an unknown border.
-    """
-    return _sparse_matrix(size_in, size_out, None, a, antialias, border).toarray()
-
-
 def imresize(
     image: np.ndarray,
     *,
@@ -76,9 +57,10 @@ def imresize(
         raise ValueError(f"imresize wants an image (H, W, C) or (H, W), got shape {image.shape}")
     if scale is not None:
         ratio = Fraction(scale).limit_denominator(10_000)
-        size = tuple(math.ceil(ratio * length) for length in image.shape[:2])
+        size = math.ceil(ratio * image.shape[0]), math.ceil(ratio * image.shape[1])
     else:
         ratio = None
+    assert size is not None  # one of the two was given
 
     for axis in sorted((0, 1), key=lambda axis: size[axis] / max(image.shape[axis], 1)):
         matrix = _sparse_matrix(image.shape[axis], size[axis], ratio, a, antialias, border)

@@ -90,6 +90,7 @@ def in_tiles(
             sr = part.new_empty(len(part), scale * height, scale * width)
         inner = part[:, _inside(row, scale), _inside(column, scale)]
         sr[:, _times(row.kept, scale), _times(column.kept, scale)] = inner
+    assert sr is not None  # an image has one tile or more
     return sr
 
 

@@ -41,6 +41,12 @@ class DISTS(nn.Module):
     The weights are frozen and no part of `state_dict`.
     """
 
+    alpha: Tensor
+    beta: Tensor
+    window: Tensor
+    mean: Tensor
+    spread: Tensor
+
     def __init__(self, weights: Path | None = None) -> None:
         super().__init__()
         trunk = load_file(judge_weights("vgg", weights))
@@ -93,8 +99,8 @@ class DISTS(nn.Module):
         alphas, betas = self.alpha.split(sizes), self.beta.split(sizes)
 
         def distance(images: Tensor) -> Tensor:
-            parts = map(_alikeness, self.features(images), of_hr, alphas, betas)
-            return 1 - sum(parts)
+            first, *others = map(_alikeness, self.features(images), of_hr, alphas, betas)
+            return 1 - sum(others, first)
 
         return distance
 

@@ -7,7 +7,7 @@ oracle in the tests.
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +23,7 @@ from tlw.runtime.precision import HALF, twice, two_halves, usable
 
 # What a trunk is made of: convolutions by their number in torchvision's `features` with (stride,
 # padding), "pool" between them, and "tap" where LPIPS reads the features, always after a ReLU.
-_TRUNKS = {
+_TRUNKS: dict[str, list[tuple[int, int, int] | Literal["tap", "pool"]]] = {
     "vgg": [
         *((0, 1, 1), (2, 1, 1), "tap", "pool"),
         *((5, 1, 1), (7, 1, 1), "tap", "pool"),
@@ -58,6 +58,10 @@ class Judge(nn.Module):
 
     The weights are frozen and no part of `state_dict`.
     """
+
+    head_0: Tensor
+    shift: Tensor
+    spread: Tensor
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """Trainable loss weights: the criterion, the two losses, and the module that runs them.
 
-The functions are the paper's equations. `TLWLoss` puts them together into one step of Algorithm 1
+The functions are the paper's equations. `TLWLoss` makes them one step of Algorithm 1
 for images in [0, 1]. `distance` is always D(., hr): a function from images (N, 3, H, W), or several
 times N, to one number an image. Images are in the range that `distance` reads, whichever that is:
 Eq. 4's mixture is linear. Only `weighted_error` wants the networks' range [-1, 1].
@@ -10,14 +10,21 @@ import copy
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Protocol, cast, get_args
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from tlw.backbones.init import init_weights
-from tlw.config.settings import Base, Precision, PresetName, TLWSettings, loss_settings
+from tlw.config.settings import (
+    Base,
+    Precision,
+    PresetName,
+    ThetaForm,
+    TLWSettings,
+    loss_settings,
+)
 from tlw.imaging.ranges import to_signed
 from tlw.judge.lpips import Judge
 from tlw.losses.fixed_sum import relaxed_bernoulli
@@ -26,6 +33,12 @@ from tlw.runtime.errors import one_of
 
 Distance = Callable[[Tensor], Tensor]
 Images = tuple[Tensor, Tensor]  # sr and hr
+
+
+class _Comparing(Protocol):
+    """What a judge has besides what every module has."""
+
+    def against(self, hr: Tensor) -> Distance: ...
 
 
 def k_schedule(
@@ -42,7 +55,8 @@ def mix(sr: Tensor, hr: Tensor, w: Tensor) -> tuple[Tensor, Tensor]:
 
 def _distances(distance: Distance, x_w: Tensor, x_rest: Tensor) -> tuple[Tensor, Tensor]:
     """D(x_w, hr) and D(x_{1-w}, hr), in one go."""
-    return distance(torch.cat([x_w, x_rest])).chunk(2)
+    d_w, d_rest = distance(torch.cat([x_w, x_rest])).chunk(2)
+    return d_w, d_rest
 
 
 def weight_criterion(
@@ -94,7 +108,7 @@ def theta_loss(
     errors: Sequence[Tensor],
     criteria: Sequence[Tensor],
     *,
-    form: Literal["sum", "log-mean-exp"] = "sum",
+    form: ThetaForm = "sum",
 ) -> Tensor:
     """The super-resolution network's loss from T samples.
 
@@ -110,8 +124,8 @@ def theta_loss(
     Raises:
         ValueError: for an unknown form.
     """
-    if form not in ("sum", "log-mean-exp"):
-        raise ValueError(f"form: {one_of(form, ['sum', 'log-mean-exp'])}")
+    if form not in get_args(ThetaForm):
+        raise ValueError(f"form: {one_of(form, get_args(ThetaForm))}")
     e = torch.stack(list(errors))
     wc = torch.stack(list(criteria)).detach()
     if form == "sum":
@@ -204,7 +218,8 @@ class TLWLoss(nn.Module):
             sr: (N, 3, H, W) RGB, about [0, 1], with the network's graph.
             hr: (N, 3, H, W) RGB in [0, 1].
         """
-        distance, images, signed = self.judge.against(hr), (sr, hr), (to_signed(sr), to_signed(hr))
+        distance = cast(_Comparing, self.judge).against(hr)
+        images, signed = (sr, hr), (to_signed(sr), to_signed(hr))
         if self.training:
             self._update_phi(distance, images, signed)
         return self._theta_loss(distance, images, signed)
@@ -233,6 +248,7 @@ class TLWLoss(nn.Module):
         loss.backward()
         if ranks > 1:
             for parameter in phi:
+                assert parameter.grad is not None  # the loss depends on all of them
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= ranks
         self.optimizer.step()
@@ -241,14 +257,16 @@ class TLWLoss(nn.Module):
 
     def _theta_loss(self, distance: Distance, images: Images, signed: Images) -> Tensor:
         s = self.settings
-        criterion = {"eps": s.eps, "eps_in_numerator": s.eps_in_numerator}
         errors, criteria = [], []
         with torch.no_grad():
             mean = self._mean(signed)
         for _ in range(s.samples):
             with torch.no_grad():
                 w = self._sample(mean)
-                criteria.append(weight_criterion(distance, *images, w, **criterion))
+                wc = weight_criterion(
+                    distance, *images, w, eps=s.eps, eps_in_numerator=s.eps_in_numerator
+                )
+            criteria.append(wc)
             errors.append(weighted_error(*signed, w, base=s.base, mse_offset=s.mse_offset))
         self.last["criterion"] = torch.stack(criteria).mean()
         return theta_loss(errors, criteria, form=s.theta_loss)

@@ -13,12 +13,13 @@ uncertainty.
 """
 
 import copy
-from typing import get_args
+from typing import cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tlw.backbones import InHalves
 from tlw.backbones.init import init_weights
 from tlw.config.settings import Init, PresetName, UDLForm, UDLSettings, loss_settings
 from tlw.runtime.errors import one_of
@@ -49,7 +50,9 @@ class VarianceHead(nn.Sequential):
         )
         self.offset = 0.1 if direct else 0.0
 
-    def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
+    def forward(  # type: ignore[override]  # a Sequential takes one argument, this one two
+        self, features: Tensor, size: tuple[int, int]
+    ) -> Tensor:
         """(N, C, h, w) features, enlarged by nearest neighbours to `size`, the sides of hr."""
         return super().forward(F.interpolate(features, size=size, mode="nearest")) + self.offset
 
@@ -76,14 +79,15 @@ class WithUncertainty(nn.Module):
                 f"num_features; this {type(net).__name__} lacks {', '.join(missing)}"
             )
         self.net = net
-        self.head = VarianceHead(net.num_features, form)
+        self.head = VarianceHead(cast(InHalves, net).num_features, form)
         init_weights(self.head, head_init)
         self.frozen: nn.Module | None = None
 
     def forward(self, lr: Tensor) -> tuple[Tensor, Tensor]:
         """sr (N, 3, H, W) and its uncertainty, s or u, of the same height and width."""
-        features = self.net.features(lr)
-        sr = self.net.reconstruct(features, lr)
+        net = cast(InHalves, self.net)
+        features = net.features(lr)
+        sr = net.reconstruct(features, lr)
         if self.frozen is not None:
             with torch.no_grad():
                 return sr, self.frozen(lr)[1]

@@ -35,7 +35,9 @@ class WeightNet(nn.Module):
                 nn.ReLU(inplace=True),
             ]
         layers += [nn.Conv2d(features, 3, 3, padding=1), nn.Sigmoid()]
-        self.layers = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.layers = nn.Sequential(*layers)
+        layout = torch.channels_last
+        self.layers.to(memory_format=layout)  # type: ignore[call-overload]  # not in torch's types
 
     def forward(self, hr: Tensor, sr: Tensor, k: float | Tensor) -> Tensor:
         """The mean of the weights' distribution: one probability per channel and pixel.
@@ -52,6 +54,7 @@ class WeightNet(nn.Module):
             return fixed_sum(self.layers(x), k, over=self.over)
         first, *middle, sigmoid = self.layers
         with torch.autocast(x.device.type, HALF):
+            assert isinstance(first, nn.Conv2d)
             x = F.conv2d(two_halves(x), twice(first.weight), first.bias, padding=first.padding)
             for layer in middle:
                 x = layer(x)

@@ -63,19 +63,18 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
 }
 # Entries of theirs that ours have no use for: layers that are never called, tables that are
-# computed, and the variance head, which is not the network's (see authors_variance_head).
+# computed, and the variance head, which is not the network's.
 DROPPED = {
     "edsr": r"(sub|add)_mean\.(weight|bias)",
     "hat": r"net\.relative_position_index_(SA|OCA)|u_estimator\..*",
 }
-HEAD = "u_estimator."
 
 
 def authors_state(name: str, state: Mapping[str, Tensor], *, scale: int) -> dict[str, Tensor]:
     """A state dict of the authors' network `name` at `scale`, under the keys of ours.
 
-    `name` is one of `BACKBONES`; "hat" also takes the authors' UHAT, and leaves its variance head
-    to `authors_variance_head`. The result loads strictly into `build(name, scale=scale)`; its
+    `name` is one of `BACKBONES`; "hat" also takes the authors' UHAT, and drops its variance head.
+    The result loads strictly into `build(name, scale=scale)`; its
     tensors are those of `state`, but for the tables of HAT's overlap blocks. Channels are not
     permuted: these weights work on BGR.
 
@@ -91,22 +90,6 @@ def authors_state(name: str, state: Mapping[str, Tensor], *, scale: int) -> dict
         key: _reordered(state[theirs[key]]) if _is_overlap_table(key) else state[theirs[key]]
         for key in expected
     }
-
-
-def authors_variance_head(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The variance head of the authors' UHAT, keyed for an nn.Sequential of upsampling,
-    convolution, ELU, convolution, ELU, convolution, ELU: `1.weight`, `1.bias`, `3.weight`, ...
-
-    Raises ValueError if `state` has not just these keys under `u_estimator.`.
-    """
-    head = {key.removeprefix(HEAD): state[key] for key in state if key.startswith(HEAD)}
-    expected = {f"{layer}.{part}" for layer in (1, 3, 5) for part in ("weight", "bias")}
-    if head.keys() != expected:
-        raise ValueError(
-            f"not the state of a UHAT: expected {HEAD}* with {', '.join(sorted(expected))}, "
-            f"found {', '.join(sorted(head)) or 'none'}"
-        )
-    return head
 
 
 def _their_key(name: str, key: str) -> str:

@@ -69,7 +69,7 @@ def costs(
     for path in weights:
         net, cell = load_network(path, networks=networks)
         target = path.with_name(FILE)
-        content = {
+        content: dict[str, Any] = {
             "network": cell.backbone_name,
             "scale": cell.scale,
             "parameters": count_parameters(net),

@@ -5,7 +5,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -13,7 +13,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from tlw.backbones import build
+from tlw.backbones import InHalves, build
 from tlw.config.backbones import is_known
 from tlw.config.config import Backbone, Cell, Imported
 from tlw.imaging.ranges import from_signed, swap_channels, to_signed
@@ -24,7 +24,7 @@ from tlw.runtime.files import written_aside
 from tlw.runtime.memory import enough_memory
 
 # What a weights file says of its network, by the name of the one entry of its metadata.
-_KINDS = {"cell": Cell, "imported": Imported}
+_KINDS: dict[str, type[Cell] | type[Imported]] = {"cell": Cell, "imported": Imported}
 
 
 class SRNet(nn.Module):
@@ -56,22 +56,26 @@ class SRNet(nn.Module):
 
     def features(self, lr: Tensor) -> Tensor:
         """The backbone's features of lr in [0, 1], see `tlw.backbones`."""
-        return self.net.features(self._inwards(lr))
+        return self._halves.features(self._inwards(lr))
 
     def reconstruct(self, features: Tensor, lr: Tensor) -> Tensor:
         """sr from the features; `reconstruct(features(lr), lr)` is `forward(lr)`."""
-        return self._outwards(self.net.reconstruct(features, self._inwards(lr)), lr)
+        return self._outwards(self._halves.reconstruct(features, self._inwards(lr)), lr)
 
     @property
     def num_features(self) -> int:
         """Channels of the features; AttributeError for a backbone that offers none."""
-        self.net.features, self.net.reconstruct  # noqa: B018  both go with it
-        return self.net.num_features
+        self._halves.features, self._halves.reconstruct  # noqa: B018  both go with it
+        return self._halves.num_features
 
     @property
     def window(self) -> int:
         """Side of the backbone's windows in lr pixels, where it works on windows; else 1."""
         return getattr(self.net, "window", 1)
+
+    @property
+    def _halves(self) -> InHalves:
+        return cast(InHalves, self.net)  # where it is none, torch raises AttributeError
 
     def _inwards(self, images: Tensor) -> Tensor:
         images = swap_channels(images) if self.bgr else images
@@ -84,9 +88,9 @@ class SRNet(nn.Module):
 
     def _require_image(self, found: object, lr: Tensor) -> None:
         (count, _, *sides), kind = lr.shape, type(self.net)
-        is_image = isinstance(found, Tensor) and found.is_floating_point() and found.dim() == 4
         expected = (count, 3, *(self.scale * side for side in sides)) if self.scale else None
-        if not is_image or (expected and tuple(found.shape) != expected):
+        is_image = isinstance(found, Tensor) and found.is_floating_point() and found.dim() == 4
+        if not is_image or (expected and tuple(cast(Tensor, found).shape) != expected):
             raise ValueError(
                 f"{kind.__module__}:{kind.__qualname__}: expected a floating-point tensor "
                 f"{expected or '(N, 3, sH, sW)'} of lr {tuple(lr.shape)}, found {described(found)}"

@@ -42,13 +42,13 @@ def in_words(axis: str, choice: int | str) -> str:
         case "grey":
             return "the levels of grey files as Y" if choice == "as stored" else "grey as RGB"
         case "channel":
-            return _CHANNELS.get(choice, choice)
+            return _CHANNELS.get(str(choice), str(choice))
         case "peak":
             return f"{choice} as the peak"
         case "mean":
-            return _MEANS[choice]
+            return _MEANS[str(choice)]
         case "window":
-            return _WINDOWS[choice]
+            return _WINDOWS[str(choice)]
         case "pooled":
             return "images averaged down to 256 pixels" if choice == "yes" else "no averaging"
         case "order":
@@ -99,6 +99,7 @@ def table_in_words(values: Values, scale: int) -> str:
     for metric, net in metrics:
         ordinary = usual(metric, scale, net or "alex")
         mine = [value for r, value in values.items() if (r.metric, r.net) == (metric, net)]
+        rows: list[tuple[str, float, float | None]]
         rows = [(usual_in_words(metric, scale, net), values[ordinary], None)]
         for reading, value in values.items():
             if (reading.metric, reading.net) == (metric, net):

@@ -76,7 +76,8 @@ def _left_out(
     scores: pd.DataFrame, pairs: Mapping[Row, Against], found: pd.DataFrame
 ) -> Iterator[str]:
     """What could not be compared, and why: other scales, benchmarks, seeds."""
-    has, seeds = defaultdict(dict), defaultdict(dict)
+    has: dict[tuple, dict[str, None]] = defaultdict(dict)
+    seeds: dict[tuple, dict[str, None]] = defaultdict(dict)
     lines = scores[[*ROW, "benchmark", "seed"]].drop_duplicates()
     for *row, benchmark, seed in lines.itertuples(index=False, name=None):
         has[tuple(row)][benchmark] = seeds[tuple(row)][seed] = None

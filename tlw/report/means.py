@@ -36,8 +36,9 @@ def table_of(
     protocol = scores["protocol"].iloc[0]
     table = _means(scores)
     table["seeds"] *= _are_trained(table, scores)
-    comparable = published is not None and protocol == "paper"
-    paper = published.set_index(NUMBER)["paper"].to_dict() if comparable else {}
+    paper = {}
+    if published is not None and protocol == "paper":
+        paper = published.set_index(NUMBER)["paper"].to_dict()
     table["paper"] = [paper.get(key, np.nan) for key in _keys(table)]
     table["difference"] = (table["ours"] - table["paper"]).where(np.isfinite(table["ours"]))
     table["best"] = _is_best(table, smallest)

@@ -118,8 +118,8 @@ def _differences_of(
     if row[1:] not in keys or other.row[1:] not in keys:
         return None
     ours, theirs = wide.loc[row[1:]], wide.loc[other.row[1:]]
-    seeds = other.seeds or tuple((seed, seed) for seed in ours.index)
-    seeds = [(a, b) for a, b in seeds if a in ours.index and b in theirs.index]
+    paired = other.seeds or tuple((seed, seed) for seed in ours.index)
+    seeds = [(a, b) for a, b in paired if a in ours.index and b in theirs.index]
     if not seeds:
         return None
     ours, theirs = ours.loc[[a for a, _ in seeds]], theirs.loc[[b for _, b in seeds]]
@@ -203,7 +203,7 @@ def baselines(cells: Sequence[Path]) -> dict[Row, Against]:
     Raises:
         ValueError: for a cell.json that is no cell's.
     """
-    losses = {}
+    losses: dict[Row, tuple[str, str, bool]] = {}
     for path in (folder / "cell.json" for folder in cells):
         if path.exists():
             try:

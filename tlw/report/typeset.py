@@ -217,7 +217,7 @@ def _images(number: pd.Series) -> str:
 
 def _unequal_seeds(table: pd.DataFrame) -> list[str]:
     """Which networks' losses have not the same seeds: none, or one paragraph."""
-    told = {}
+    told: dict[str, None] = {}
     for (scale, backbone), part in table.groupby(["scale", "backbone"], sort=False):
         seeds = part.groupby("loss", sort=False)["of_seeds"].unique().map(", ".join)
         if seeds.nunique() > 1:
@@ -260,4 +260,5 @@ def pipes(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
 def _escape(text: str) -> str:
     named = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
     marked = {character: f"\\{character}" for character in "&%$#_{}"}
-    return text.translate(str.maketrans({**named, **marked, **LATEX}))
+    signs: dict[str, str | int | None] = {**named, **marked, **LATEX}
+    return text.translate(str.maketrans(signs))

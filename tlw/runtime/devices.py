@@ -127,7 +127,8 @@ def _claims(folder: Path) -> list[_Claim]:
 def _take(folder: Path, name: str, share: int, locks: ExitStack) -> int:
     """Claims a device until `locks` ends."""
     claim = ",".join([quote(name, safe=""), str(share), str(os.getpid()), uuid.uuid4().hex])
-    path, files = folder / f"{claim}.lock", []
+    path = folder / f"{claim}.lock"
+    files: list[int] = []
     locks.callback(path.unlink, missing_ok=True)
     locks.enter_context(FileLock(path, on_acquired=files.append))
     return files[0]

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def has_bf16_units(kind: str) -> bool:
     if kind != "cpu" or not torch.backends.cpu.get_cpu_capability().startswith("AVX512"):
         return False
     limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "DEFAULT")
-    found = getattr(torch.cpu, "get_capabilities", dict)()
+    found: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
     return bool(re.search("DEFAULT|ALL|BF16|FP16|AMX|AVX10", limit, re.IGNORECASE)) and any(
         found.get(name, False) for name in ("avx512_bf16", "amx_bf16")
     )
@@ -68,7 +69,9 @@ def full_float32(*, deterministic: bool = False) -> Iterator[None]:
     Args:
         deterministic: only by ways that give the same bits each time, some of them slower.
     """
-    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    cudnn: Any = torch.backends.cudnn  # torch's types know no `cudnn.conv`
+    matmul = torch.backends.cuda.matmul
+    full: str | bool
     if hasattr(matmul, "fp32_precision"):  # torch 2.9 and newer; mixing both kinds is an error
         switches, name, full = (cudnn.conv, matmul), "fp32_precision", "ieee"
     else:

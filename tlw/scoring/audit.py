@@ -6,7 +6,7 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from tqdm import tqdm
@@ -72,7 +72,7 @@ def parse_claim(words: str) -> Claim:
             f"--claim: expected {', '.join(NAMES[:-1])} or {NAMES[-1]}, = and the number as it is "
             f"printed, as psnr=27.40, found {shown(words)}"
         )
-    return Claim(name.lower(), float(number), len(number.partition(".")[2]))
+    return Claim(cast(MetricName, name.lower()), float(number), len(number.partition(".")[2]))
 
 
 def audit_folders(
@@ -100,13 +100,15 @@ def audit_folders(
             cannot be read, each by name.
     """
     pairs = counterparts(sr_folder, hr_folder, suffix, hr_suffix)
-    sizes, grey, deep = [], False, False
+    sizes: list[tuple[int, int]] = []
+    grey, deep = False, False
     for files in tqdm(pairs, "sizes", disable=None):
         pair = _read(files.sr, files.hr, scale, tell=True)
-        sizes.append(tuple(pair.hr.shape[1:]))
+        height, width = pair.hr.shape[1:]
+        sizes.append((height, width))
         grey, deep = grey or pair.grey, deep or pair.deep
     places = {metric: _places(sizes, scale, metric, hr_folder) for metric in metrics}
-    judges = {}
+    judges: dict[str, Judge] = {}
     if "lpips" in metrics:
         judges = {net: Judge(net, weights=judge_folder).to(device) for net in NETS}
     found: dict[Reading, list] = defaultdict(list)
@@ -119,8 +121,7 @@ def audit_folders(
             values |= parts.similarities(pair, places["ssim"], deep=deep, grey=grey)
         if "lpips" in metrics:
             with full_float32(deterministic=True):
-                options = {"deep": deep, "device": device}
-                values |= parts.distances(pair, places["lpips"], judges, **options)
+                values |= parts.distances(pair, places["lpips"], judges, deep=deep, device=device)
         for reading, value in values.items():
             found[reading].append(value)
     return _of_set(found)
@@ -183,10 +184,10 @@ def _of_set(found: dict[Reading, list]) -> Values:
 
 def _psnrs(errors: Sequence[Error], peak: str) -> tuple[float, float, float]:
     """PSNR in dB of a set of images, pooled in the three ways of MEANS."""
-    means = [error.squares / error.count for error in errors]
+    means = [error.squares / error.samples for error in errors]
     peaks = [error.peaks[peak] for error in errors]
     each = [_decibels(level, mean) for level, mean in zip(peaks, means, strict=True)]
-    of_pixels = sum(error.squares for error in errors) / sum(error.count for error in errors)
+    of_pixels = sum(error.squares for error in errors) / sum(error.samples for error in errors)
     return (
         sum(each) / len(each),
         _decibels(max(peaks), sum(means) / len(means)),
@@ -206,7 +207,7 @@ def _read(sr_path: Path, hr_path: Path, scale: int, *, tell: bool = False) -> Im
     for path, picture in ((sr_path, sr), (hr_path, hr)):
         if tell and picture.has_alpha:
             log.warning("%s: its alpha is dropped, and the colours under it are taken", path)
-    expected = {}
+    expected: dict[tuple[int, int], int] = {}
     for crop in (1, scale, *MULTIPLES):
         expected.setdefault(Area(crop, 0).size(*hr.samples.shape[:2]), crop)
     size = sr.samples.shape[:2]

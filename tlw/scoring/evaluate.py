@@ -7,96 +7,24 @@ from pathlib import Path
 from typing import TypeVar
 
 import pandas as pd
-import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from tlw.config.config import Cell
 from tlw.data.pairs import Pairs
-from tlw.data.protocols import Protocol
 from tlw.data.protocols import protocol as protocol_named
 from tlw.imaging.tiles import OVERLAP, TILE, check_tiles, tile_of
-from tlw.judge.dists import DISTS
-from tlw.judge.lpips import Judge
 from tlw.networks.sr_net import load_network, super_resolve
 from tlw.runtime.errors import at
 from tlw.runtime.files import written_aside
 from tlw.runtime.memory import enough_memory
 from tlw.runtime.precision import full_float32
 from tlw.scoring.columns import guarded
-from tlw.scoring.metrics import psnr_y, ssim_y
+from tlw.scoring.scorer import Scorer
 
 SuperResolve = Callable[[Tensor], Tensor]
 Row = TypeVar("Row", str, Path)
 Rule = TypeVar("Rule", int, str)
-
-
-class Scorer:
-    """All metrics of a protocol for one image.
-
-    LPIPS is taken in float32 and of the whole image, other metrics inside the protocol's border.
-
-    Args:
-        protocol: says which metrics, and how sr is finished before.
-        scale: for the border.
-        device: where LPIPS is computed.
-        judge_folder: of LPIPS' weights, see `tlw.judge.weights.judge_weights`.
-        extra: metrics beside the protocol's, of `tlw.scoring.columns.EXTRA`.
-    """
-
-    def __init__(
-        self,
-        protocol: Protocol,
-        scale: int,
-        *,
-        device: torch.device | str = "cpu",
-        judge_folder: Path | None = None,
-        extra: Sequence[str] = (),
-    ) -> None:
-        self.metrics = (*protocol.metrics, *dict.fromkeys(extra))
-        self.protocol, self.device = protocol, device
-        self.border = protocol.border(scale)
-        self.judges = {
-            net: Judge(net, channels=protocol.lpips_channels, weights=judge_folder).to(device)
-            for net in protocol.lpips_nets
-        }
-        self.dists = DISTS(judge_folder).to(device) if "dists" in self.metrics else None
-
-    @torch.inference_mode()
-    def against(self, hr: Tensor, *, grey: bool = False) -> Callable[[Tensor], dict[str, float]]:
-        """The metrics against hr (3, H, W) as a function of sr, with hr's features computed once.
-
-        `grey`: hr's file has a single channel.
-
-        The function takes sr (3, H, W) as a network gives it, and holds the features, which for
-        LPIPS on VGG16 and 1024 x 1024 pixels are 0.5 GB.
-        """
-        hr, grey = hr[None], grey and self.protocol.grey_luma == "as-stored"
-        distances = {
-            f"lpips_{net}": judge.against(hr.to(self.device)) for net, judge in self.judges.items()
-        }
-        if self.dists is not None:
-            distances["dists"] = self.dists.against(hr.to(self.device))
-
-        @torch.inference_mode()
-        def scores(sr: Tensor) -> dict[str, float]:
-            sr = self.protocol.finish(sr)[None]
-            found = {}
-            for metric in self.metrics:
-                if metric == "psnr_y":
-                    value = psnr_y(sr, hr, border=self.border, grey=grey)
-                elif metric == "ssim_y":
-                    value = ssim_y(sr, hr, border=self.border, grey=grey)
-                else:
-                    value = distances[metric](sr.to(self.device).float())
-                found[metric] = float(value)
-            return found
-
-        return scores
-
-    def __call__(self, sr: Tensor, hr: Tensor, *, grey: bool = False) -> dict[str, float]:
-        """The metrics, by column name, of sr (3, H, W), as a network gives it, and hr (3, H, W)."""
-        return self.against(hr, grey=grey)(sr)
 
 
 def score_pairs(
@@ -126,7 +54,7 @@ def score_pairs(
     """
     protocol, scale = sets[0].protocol, sets[0].scale
     scorer = Scorer(protocol, scale, device=device, judge_folder=judge_folder, extra=extra)
-    rows = {row: [] for row in upscales}
+    rows: dict[Row, list[dict]] = {row: [] for row in upscales}
     for pairs in sets:
         for index, name in enumerate(
             tqdm(pairs.names, f"{pairs.image_set} x{scale}", disable=None)
@@ -215,7 +143,7 @@ def evaluate_cells(
     for path, cell in cells.items():
         if any(tiled):
             scores[path].insert(scores[path].columns.get_loc("image") + 1, "tiled", tiled)
-        seed = cell.seed if path in trained else ""
+        seed = cell.seed if isinstance(cell, Cell) else ""
         row = of_row(scores[path], cell.backbone_name, s, cell.loss_name, seed)
         write_scores(row, outputs[path])
 

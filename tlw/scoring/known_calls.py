@@ -4,6 +4,8 @@ Each was checked against numbers of that tool for the same images. All take whol
 their functions are called by default, but for the first two.
 """
 
+from typing import Any
+
 from tlw.scoring.readings import Reading, usual
 
 # By metric: the call in words, and in what it departs from the usual reading. A border of None is
@@ -43,6 +45,7 @@ def known_call(reading: Reading, scale: int) -> str | None:
     for words, choices in _CALLS[reading.metric]:
         border = scale if "border" in choices else 0
         ordinary = usual(reading.metric, scale, reading.net)
-        if reading == ordinary._replace(**choices | {"border": border}):
+        changed: dict[str, Any] = choices | {"border": border}
+        if reading == ordinary._replace(**changed):
             return words
     return None

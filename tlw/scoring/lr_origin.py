@@ -138,6 +138,7 @@ def origins_of(
             levels[name] += int(apart.sum())
             largest[name] = max(largest[name], int(apart.max()))
             exact[name] += int(not apart.any())
+    assert scale is not None  # there is one pair or more
     found = [
         Likeness(
             *(name, 1 - off[name] / samples, levels[name] / samples, largest[name], exact[name])

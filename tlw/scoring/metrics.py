@@ -1,16 +1,18 @@
 """How near an image is to its reference: PSNR and SSIM on the luma channel.
 
 Both take images as the package keeps them, RGB in [0, 1], and count in 8-bit levels (peak 255) on
-the luma of `tlw.imaging.ranges.luma`. Both compute in float64 on the CPU and return one value per
-image; the mean over a benchmark is the mean of these. Which border to shave and what is rounded
-before is said by `tlw.data.protocols`.
+the luma of `tlw.imaging.ranges.luma`. Both compute in float64, on the device of the images, and
+return one value per image; the mean over a benchmark is the mean of these. Which border to shave
+and what is rounded before is said by `tlw.data.protocols`.
 """
 
 import torch
+import torch.nn.functional as F
 
 from tlw.imaging.ranges import full_range_luma, luma
 
-_WINDOW = 11  # pixels, SSIM's Gaussian window
+_WINDOW, _SIGMA = 11, 1.5  # pixels, of SSIM's Gaussian window
+_C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 def psnr_y(
@@ -22,9 +24,8 @@ def psnr_y(
     are left out on each side. With `grey` luma is the grey level itself, 0..255 and not 16..235.
     Raises ValueError for differing shapes and values outside [0, 1].
     """
-    sr_luma, hr_luma = _luma_pair(sr, hr, border, grey)
-    error = (sr_luma - hr_luma).square().mean(dim=(1, 2))
-    return 10 * torch.log10(255**2 / error)
+    require_one_shape(sr, hr)
+    return psnr(levels(sr, "sr", border=border, grey=grey), levels(hr, border=border, grey=grey))
 
 
 def ssim_y(
@@ -37,45 +38,19 @@ def ssim_y(
     `border` and `grey` are those of `psnr_y`. Raises ValueError for differing shapes, values
     outside [0, 1], and images smaller than the window.
     """
-    sr_luma, hr_luma = _luma_pair(sr, hr, border, grey)
-    if min(sr_luma.shape[1:]) < _WINDOW:
-        raise ValueError(
-            f"SSIM needs at least {_WINDOW} x {_WINDOW} pixels inside the border, "
-            f"found {tuple(sr_luma.shape[1:])} after {border} on each side"
-        )
-    from skimage.metrics import structural_similarity  # slow to import, and not always needed
-
-    values = [
-        structural_similarity(
-            mine,
-            reference,
-            data_range=255,
-            gaussian_weights=True,
-            sigma=1.5,
-            use_sample_covariance=False,
-        )
-        for mine, reference in zip(sr_luma.numpy(), hr_luma.numpy(), strict=True)
-    ]
-    return torch.tensor(values, dtype=torch.float64)
+    require_one_shape(sr, hr)
+    return ssim(levels(sr, "sr", border=border, grey=grey), levels(hr, border=border, grey=grey))
 
 
-def _luma_pair(
-    sr: torch.Tensor, hr: torch.Tensor, border: int, grey: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
-        raise ValueError(
-            "expected sr and hr of one shape (N, 3, H, W), "
-            f"found sr {tuple(sr.shape)} and hr {tuple(hr.shape)}"
-        )
-    if border < 0 or min(sr.shape[2:]) <= 2 * border:
-        raise ValueError(
-            f"a border of {border} pixels does not fit images of {tuple(sr.shape[2:])}"
-        )
-    return _shaved_luma("sr", sr, border, grey), _shaved_luma("hr", hr, border, grey)
+def levels(
+    images: torch.Tensor, name: str = "hr", *, border: int = 0, grey: bool = False
+) -> torch.Tensor:
+    """Luma in 8-bit levels, not rounded, float64 (N, H, W), of images (N, 3, H, W) in [0, 1].
 
-
-def _shaved_luma(name: str, images: torch.Tensor, border: int, grey: bool) -> torch.Tensor:
-    images = images.detach().cpu()
+    Without `border` pixels on each side. `name` is what errors call the images.
+    Raises ValueError for values outside [0, 1], and for a border that leaves nothing.
+    """
+    images = images.detach()
     low, high = (end.item() for end in images.aminmax())
     if not (low >= 0 and high <= 1):  # with a nan among them, both are
         raise ValueError(
@@ -83,5 +58,44 @@ def _shaved_luma(name: str, images: torch.Tensor, border: int, grey: bool) -> to
             "tlw.imaging.ranges.from_signed takes [-1, 1] there"
         )
     height, width = images.shape[2:]
-    levels = (full_range_luma if grey else luma)(images.double())
-    return levels[:, border : height - border, border : width - border]
+    if border < 0 or min(height, width) <= 2 * border:
+        raise ValueError(f"a border of {border} pixels does not fit images of {height, width}")
+    y = (full_range_luma if grey else luma)(images.double())
+    return y[:, border : height - border, border : width - border]
+
+
+def psnr(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+    """`psnr_y` of `levels`."""
+    return 10 * torch.log10(255**2 / (sr - hr).square().mean(dim=(1, 2)))
+
+
+def ssim(sr: torch.Tensor, hr: torch.Tensor) -> torch.Tensor:
+    """`ssim_y` of `levels`."""
+    if min(sr.shape[1:]) < _WINDOW:
+        raise ValueError(
+            f"SSIM needs at least {_WINDOW} x {_WINDOW} pixels inside the border, "
+            f"found {tuple(sr.shape[1:])}"
+        )
+    mean_x, mean_y, xx, yy, xy = _smooth(torch.stack([sr, hr, sr * sr, hr * hr, sr * hr]))
+    var_x, var_y, cov = xx - mean_x**2, yy - mean_y**2, xy - mean_x * mean_y
+    luminance = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
+    structure = (2 * cov + _C2) / (var_x + var_y + _C2)
+    return (luminance * structure).mean(dim=(1, 2))
+
+
+def _smooth(x: torch.Tensor) -> torch.Tensor:
+    """The Gaussian window's means of (K, N, H, W), where it lies wholly inside."""
+    place = torch.arange(_WINDOW, dtype=x.dtype, device=x.device) - _WINDOW // 2
+    taps = torch.exp(-(place**2) / (2 * _SIGMA**2))
+    taps = (taps / taps.sum()).view(1, 1, 1, -1)
+    one = F.conv2d(x.flatten(0, 1)[:, None], taps)
+    return F.conv2d(one, taps.mT)[:, 0].unflatten(0, x.shape[:2])
+
+
+def require_one_shape(sr: torch.Tensor, hr: torch.Tensor) -> None:
+    """Raises ValueError unless both are (N, 3, H, W) of one shape."""
+    if sr.shape != hr.shape or sr.ndim != 4 or sr.shape[1] != 3:
+        raise ValueError(
+            "expected sr and hr of one shape (N, 3, H, W), "
+            f"found sr {tuple(sr.shape)} and hr {tuple(hr.shape)}"
+        )

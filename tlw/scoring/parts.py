@@ -44,7 +44,7 @@ class Error(NamedTuple):
     """The squared error of an image, summed, over how many numbers, and hr's peaks by name."""
 
     squares: float
-    count: int
+    samples: int
     peaks: Mapping[str, float]
 
 
@@ -118,8 +118,8 @@ def _given(image: torch.Tensor) -> dict[tuple[str, str], torch.Tensor]:
     # A judge that was handed [0, 1] for [-1, 1] sees half the contrast around a light grey.
     mistaken = dict(zip(RANGES, (lambda x: x, from_signed), strict=True))
     return {
-        (order, name): change(turned)
-        for order, turned in orders.items()
+        (order, name): change(ordered)
+        for order, ordered in orders.items()
         for name, change in mistaken.items()
     }
 
@@ -158,8 +158,8 @@ def _planes(image: torch.Tensor, levels: bool) -> dict[str, Planes]:
 def _inside(area: Area, shape: tuple[int, ...], margin: int = 0) -> tuple[slice, slice]:
     """The part of an image that an area measures; of a map of windows, with their margin."""
     height, width = area.size(*shape)
-    ends = (side - area.border - 2 * margin for side in (height, width))
-    return tuple(slice(area.border, end) for end in ends)
+    bottom, right = (side - area.border - 2 * margin for side in (height, width))
+    return slice(area.border, bottom), slice(area.border, right)
 
 
 # --- SSIM --------------------------------------------------------------------------------------
@@ -219,10 +219,10 @@ def _edges(x: np.ndarray, y: np.ndarray) -> float:
     """The sum of SSIM over the pixels whose windows reach beyond the image."""
     r = _GAUSSIAN
     total = 0.0
-    for turned_x, turned_y in ((x, y), (x[::-1], y[::-1])):
-        total += _gaussian_ssim(turned_x[: 2 * r], turned_y[: 2 * r])[0][:r].sum()
-    for turned_x, turned_y in ((x, y), (x[:, ::-1], y[:, ::-1])):
-        side, _ = _gaussian_ssim(turned_x[:, : 2 * r], turned_y[:, : 2 * r])
+    for flipped_x, flipped_y in ((x, y), (x[::-1], y[::-1])):
+        total += _gaussian_ssim(flipped_x[: 2 * r], flipped_y[: 2 * r])[0][:r].sum()
+    for flipped_x, flipped_y in ((x, y), (x[:, ::-1], y[:, ::-1])):
+        side, _ = _gaussian_ssim(flipped_x[:, : 2 * r], flipped_y[:, : 2 * r])
         total += side[r:-r, :r].sum()
     return total
 

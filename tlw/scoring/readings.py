@@ -7,14 +7,15 @@ which is what protocol standard takes, too.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+from tlw.config.settings import JudgeNet
+
 MetricName = Literal["psnr", "ssim", "lpips"]
 NAMES: tuple[MetricName, ...] = ("psnr", "ssim", "lpips")
 
 CHANNELS = ("Y", "Y in 8 bits", "full-range Y", "full-range Y in 8 bits", "RGB")
 PEAKS = ("255", "hr's maximum", "hr's range")
 MEANS = ("of PSNRs", "of errors", "of pixels")
-WINDOWS = ("gaussian", "cut", "mirrored", "uniform")
-NETS = ("alex", "vgg")
+NETS: tuple[JudgeNet, ...] = ("alex", "vgg")
 ORDERS = ("RGB", "BGR")
 RANGES = ("[-1, 1]", "[0, 1]")
 
@@ -58,13 +59,12 @@ class Reading(NamedTuple):
 
 def usual(metric: MetricName, scale: int, net: str = "alex") -> Reading:
     """The reading of the field: that of protocol standard. LPIPS has one for each net."""
-    common = {"metric": metric, "sr": "8 bits", "crop": scale, "border": scale}
     if metric == "lpips":
-        return Reading(**common | {"border": 0}, net=net, order="RGB", range="[-1, 1]")
-    common |= {"grey": "as RGB", "channel": "Y"}
+        return Reading(metric, "8 bits", scale, 0, net=net, order="RGB", range="[-1, 1]")
+    common = Reading(metric, "8 bits", scale, scale, grey="as RGB", channel="Y")
     if metric == "psnr":
-        return Reading(**common, peak="255", mean="of PSNRs")
-    return Reading(**common, window="gaussian", pooled="no")
+        return common._replace(peak="255", mean="of PSNRs")
+    return common._replace(window="gaussian", pooled="no")
 
 
 def departures(reading: Reading, scale: int) -> dict[str, int | str]:

@@ -26,7 +26,8 @@ from tlw.imaging.tiles import MAX_PIXELS
 from tlw.runtime.errors import at
 from tlw.runtime.one_by_one import OneByOne
 from tlw.runtime.precision import full_float32
-from tlw.scoring.evaluate import Scorer, enough_for_metrics
+from tlw.scoring.evaluate import enough_for_metrics
+from tlw.scoring.scorer import Scorer
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +64,7 @@ def score_images(
         suffix: what the names of sr have more than the image's, before the dot. Images of the
             folder without it are left out.
         hr_suffix: the same for hr.
-        device: where LPIPS is computed.
+        device: where metrics are computed.
         judge_folder: of LPIPS' weights, see `tlw.judge.weights.judge_weights`.
         extra: metrics beside the protocol's, of `tlw.scoring.columns.EXTRA`.
         max_pixels: of an image to read.

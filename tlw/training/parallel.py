@@ -28,7 +28,7 @@ def joined(device: torch.device) -> Iterator[None]:
         return
     dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     yield
-    highest(0)  # the first is the last to end: it writes
+    all_reduce_max(0)  # the first is the last to end: it writes
     dist.destroy_process_group()
 
 
@@ -54,18 +54,18 @@ def part(images: int) -> slice:
     return slice(None) if left else slice(rank() * each, (rank() + 1) * each)
 
 
-def mean(figures: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def mean(figures: Mapping[str, Tensor | float]) -> dict[str, Tensor | float]:
     """Figures of the whole batch from those of each rank's part."""
     if size() == 1:
         return dict(figures)
-    first = next(iter(figures.values()))
+    first = torch.as_tensor(next(iter(figures.values())))
     values = torch.stack([torch.as_tensor(figure).to(first) for figure in figures.values()])
     dist.all_reduce(values)
     return dict(zip(figures, values / size(), strict=True))
 
 
-def highest(number: int) -> int:
-    """The highest of the numbers that the ranks call this with, in all of them."""
+def all_reduce_max(number: int) -> int:
+    """The largest of the numbers that the ranks call this with, in all of them."""
     found = torch.tensor(number)  # on the CPU: a GPU would have to be waited for
     if size() > 1:
         dist.all_reduce(found, dist.ReduceOp.MAX)

@@ -2,7 +2,7 @@
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,7 @@ class Run:
         self.cell, self.device = cell, device
         torch.manual_seed(cell.seed)
         self.plain_net = build_network(cell.backbone, cell.scale)
+        assert cell.recipe.init is not None  # a cell leaves nothing to its preset
         init_weights(self.plain_net, cell.recipe.init)
         self.net: nn.Module = self.plain_net
         torch.manual_seed(cell.seed + 1)
@@ -50,13 +51,15 @@ class Run:
         if isinstance(self.loss, UDLLoss):
             s = self.loss.settings
             self.net = WithUncertainty(self.plain_net, form=s.form, head_init=s.head_init)
-        self.net.to(device, memory_format=torch.channels_last).train()
+        layout = torch.channels_last
+        self.net.to(device, memory_format=layout)  # type: ignore[call-overload]  # not in torch's types
+        self.net.train()
         self.loss.to(device).train()
         if not any(parameter.requires_grad for parameter in self.net.parameters()):
             name = _class(self.plain_net.net)
             raise ValueError(f"{name}: expected parameters to train, found none")
         self._averaged = parallel.averaged(self.net)
-        self.precision = usable(cell.recipe.precision, device)
+        self.precision = cast(Precision, usable(cell.recipe.precision, device))
         self.optimizer = torch.optim.Adam(
             self.net.parameters(),
             lr=cell.recipe.learning_rate,
@@ -77,8 +80,9 @@ class Run:
     def start_epoch(self, epoch: int) -> None:
         """Sets what follows the epoch: k, or the UDL's step."""
         loss, before = self.loss, getattr(self.loss, "weighted", None)
-        if hasattr(loss, "start_epoch"):  # a loss of the user's need not have one
-            loss.start_epoch(epoch)
+        start = getattr(loss, "start_epoch", None)  # a loss of the user's need not have one
+        if start is not None:
+            start(epoch)
         is_another_step = not isinstance(loss, PixelLoss)
         if isinstance(loss, TLWLoss):
             loss.k = self._k.fill_(loss.k)  # a tensor, which a recorded step looks up
@@ -86,7 +90,7 @@ class Run:
         elif isinstance(loss, UDLLoss):
             is_another_step = loss.weighted != before
             if loss.weighted:
-                self.net.freeze(copied=loss.settings.frozen)
+                cast(WithUncertainty, self.net).freeze(copied=loss.settings.frozen)
         if self.replayed and is_another_step:
             self.replayed.forget()
 
@@ -173,7 +177,7 @@ class Run:
     def _take_over(self, saved: Saved) -> None:
         try:
             if any(key.startswith("frozen.") for key in saved.net):
-                self.net.freeze(copied=True)
+                cast(WithUncertainty, self.net).freeze(copied=True)
             self.net.load_state_dict(saved.net)
             self.loss.load_state_dict(saved.loss)
             self.optimizer.load_state_dict(saved.optimizer)
@@ -206,8 +210,13 @@ def _class(thing: object) -> str:
 
 
 def _require_scalar(loss: nn.Module, found: object) -> None:
-    is_scalar = isinstance(found, Tensor) and found.dim() == 0 and found.is_floating_point()
-    if not (is_scalar and found.requires_grad):
+    fits = (
+        isinstance(found, Tensor)
+        and found.dim() == 0
+        and found.is_floating_point()
+        and found.requires_grad
+    )
+    if not fits:
         raise ValueError(
             f"{_class(loss)}: expected a scalar tensor with a gradient, found {described(found)}"
         )

@@ -93,12 +93,19 @@ class Batches(Dataset):
             self.tiles = [t for image in self.images for t in self._tiles_of(*image)]
 
     @property
+    def _size(self) -> int:
+        """Side of a crop or tile, in hr pixels."""
+        assert self.recipe.size is not None  # only whole images have none
+        return self.recipe.size
+
+    @property
     def steps_per_epoch(self) -> int:
         """Batches in an epoch; the last one of an epoch of tiles may be smaller."""
         if self.recipe.sampling == "whole":
             return len(self.images)
         if self.recipe.sampling == "tiles":
             return math.ceil(len(self.tiles) / self.recipe.batch)
+        assert self.recipe.steps_per_epoch is not None  # crops have it
         return self.recipe.steps_per_epoch
 
     def images_in(self, steps: int) -> int:
@@ -131,7 +138,7 @@ class Batches(Dataset):
         return [self._crop(*self.tiles[tile]) for tile in chosen]
 
     def _crop(self, s: int, i: int, y: int, x: int) -> tuple[Tensor, Tensor]:
-        return self._read(s, i, y, x, self.recipe.size // self.scale)
+        return self._read(s, i, y, x, self._size // self.scale)
 
     def _read(self, s: int, i: int, *crop: int) -> tuple[Tensor, Tensor]:
         pairs = self.sets[s]
@@ -144,7 +151,7 @@ class Batches(Dataset):
 
     def _random_crop(self, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         s, i = self.images[rng.integers(len(self.images))]
-        size = self.recipe.size // self.scale
+        size = self._size // self.scale
         height, width = self._lr_size(s, i)
         y, x = rng.integers(height - size + 1), rng.integers(width - size + 1)
         return self._crop(s, i, int(y), int(x))
@@ -153,12 +160,11 @@ class Batches(Dataset):
         if not self.recipe.augment:
             return lr, hr
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
-        return tuple(
-            torch.rot90(image.flip(-1) if flip else image, turns, (-2, -1)) for image in (lr, hr)
-        )
+        lr, hr = (image.flip(-1) if flip else image for image in (lr, hr))
+        return torch.rot90(lr, turns, (-2, -1)), torch.rot90(hr, turns, (-2, -1))
 
     def _tiles_of(self, s: int, i: int) -> list[tuple[int, int, int, int]]:
-        size = self.recipe.size // self.scale
+        size = self._size // self.scale
         height, width = self._lr_size(s, i)
         rows, columns = height // size, width // size
         return [(s, i, y * size, x * size) for y in range(rows) for x in range(columns)]
@@ -170,9 +176,9 @@ class Batches(Dataset):
     def _refuse_small(self, s: int, i: int) -> None:
         pairs = self.sets[s]
         height, width = pairs.sizes[i]
-        if min(height, width) < self.recipe.size:
+        if min(height, width) < self._size:
             raise ValueError(
                 f"{pairs.path}: image {pairs.names[i]} has {height} x {width} pixels, less than "
-                f"the {self.recipe.size} of the recipe's {self.recipe.sampling}; take a smaller "
+                f"the {self._size} of the recipe's {self.recipe.sampling}; take a smaller "
                 "size, or leave the image out"
             )

@@ -77,27 +77,27 @@ def train(
         SystemExit: with 128 + the signal, after a checkpoint, on SIGTERM or SIGINT.
     """
     cell.recipe.check_processes(ranks())
-    folder, device, before = Path(folder), pick_device(device), _stamp(folder)
-    kept_on = device if not workers and _has_room(device, pairs) else None
+    folder, on, before = Path(folder), pick_device(device), _stamp(folder)
+    kept_on = on if not workers and _has_room(on, pairs) else None
     batches = Batches(training_sets(cell, pairs, device=kept_on), cell.recipe, cell.seed)
     images = {pairs.image_set: pairs.digest() for pairs in batches.sets}
-    with full_float32(), parallel.joined(device), _first_ones_lock(folder, patience) as lock:
+    with full_float32(), parallel.joined(on), _first_ones_lock(folder, patience) as lock:
         if parallel.of_first(lambda: _is_finished(folder, before, cell, images)):
             log.info("%s: finished meanwhile, by the training that was waited for", cell.name)
             return
-        run = Run(cell, device, judge_folder, cuda_graphs=cuda_graphs)
+        run = Run(cell, on, judge_folder, cuda_graphs=cuda_graphs)
         belongs_to = {"cell": cell.name, "config": cell.digest}
         belongs_to |= {f"pairs of {name}": digest for name, digest in images.items()}
         checkpoints = Checkpoints(folder / "checkpoints", belongs_to, len(batches))
         saved = parallel.of_first(checkpoints.load)
         start = run.begin(saved)
-        journal = NoLog()
+        journal: TrainingLog | NoLog = NoLog()
         if lock:  # the first rank, which alone writes
             log.info("%s: %s at step %d of %d, on %s", cell.name, "goes on" if start else "starts",
-                     start, len(batches), _where(device))  # fmt: skip
+                     start, len(batches), _where(on))  # fmt: skip
             journal = TrainingLog(folder, cell, batches, start, saved and saved.log.model_dump())
         source = read_ahead(
-            batches, start, workers=workers, pinned=device.type == "cuda" and not kept_on
+            batches, start, workers=workers, pinned=on.type == "cuda" and not kept_on
         )
 
         stop, saved_at = 0, time.monotonic()
@@ -108,11 +108,11 @@ def train(
                     run.start_epoch(epoch)
                 torch.manual_seed(noise_seed(cell.seed, step) + parallel.rank())
                 mine = parallel.part(len(lr))
-                figures = run.step(*(x[mine].to(device, non_blocking=True) for x in (lr, hr)))
+                figures = run.step(*(x[mine].to(on, non_blocking=True) for x in (lr, hr)))
                 run.note_gradient(step + 1)
                 figures = parallel.mean(figures)
-                stop = parallel.highest(max(received, default=0))
-                if lock:
+                stop = parallel.all_reduce_max(max(received, default=0))
+                if isinstance(journal, TrainingLog):
                     lock.check()
                     journal.add(step, epoch, figures.pop("loss"), figures, images=len(lr))
                     if stop or time.monotonic() - saved_at >= checkpoint_seconds:
@@ -122,7 +122,7 @@ def train(
                         saved_at = time.monotonic()
                 if stop:
                     break
-            if lock and not stop:
+            if isinstance(journal, TrainingLog) and not stop:
                 journal.check()
                 run.check()
                 save_network(folder / "weights.safetensors", run.plain_net, cell)
@@ -169,7 +169,7 @@ def _where(device: torch.device) -> str:
 
 
 def _write_record(
-    folder: Path, run: Run, steps: int, images: Mapping[str, str], seconds: float
+    folder: Path, run: Run, steps: int, images: dict[str, str], seconds: float
 ) -> None:
     cell = run.cell
     record = Record(
@@ -185,7 +185,7 @@ def _write_record(
         gradient_rms=run.gradient_rms,
         pairs=images,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        sittings=run.sittings,
+        sittings=tuple(run.sittings),
     )
     with written_aside(folder / "record.json") as aside:
         aside.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")

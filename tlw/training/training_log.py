@@ -92,7 +92,9 @@ class TrainingLog:
             self._waited += time.monotonic() - asked
             yield batch
 
-    def add(self, step: int, epoch: int, loss: Tensor, figures: dict, *, images: int) -> None:
+    def add(
+        self, step: int, epoch: int, loss: Tensor | float, figures: dict, *, images: int
+    ) -> None:
         """Takes a step's figures; closes a row when ten are together, or an epoch ends."""
         self._pending.append(_Step(step + 1, epoch, {"loss": loss} | figures))
         self._images += images
