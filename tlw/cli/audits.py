@@ -175,8 +175,9 @@ def verify(
     from tlw.report.verify import bicubic_cells
     from tlw.runtime.devices import pick_device
 
-    where = {"device": str(pick_device(device)), "judge_folder": judge_folder}
-    table, missing = bicubic_cells(images, scales=scale or SCALES, **where)
+    table, missing = bicubic_cells(
+        images, scales=scale or SCALES, device=str(pick_device(device)), judge_folder=judge_folder
+    )
     for name in missing:
         print(f"{name}: images missing; `tlw fetch {name}` gets them, or says how")  # noqa: T201
     if table.empty:

@@ -45,4 +45,5 @@ def _of_its_own(path: str) -> str:
     return found
 
 
+FilePath = Annotated[str, AfterValidator(expanded)]
 FolderPath = Annotated[str, AfterValidator(_of_its_own)]
