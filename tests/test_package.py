@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from png_files import write_image
 from toys import photograph
 
 from tlw.cli import _VERBS
-from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 
 ROOT = Path(__file__).parents[1]

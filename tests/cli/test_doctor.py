@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from png_files import write_image
 from toys import photograph, run, tlw
 from typer.testing import CliRunner
 
 import tlw as package
 from tlw.cli import app
-from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 
 

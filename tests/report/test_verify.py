@@ -4,9 +4,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from png_files import write_image
 from toys import photograph, run, tlw
 
-from tlw.imaging.image_files import write_image
 from tlw.judge.weights import judge_weights
 from tlw.report.tables import PUBLISHED
 from tlw.report.verify import bicubic_cells
