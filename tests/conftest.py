@@ -1,7 +1,6 @@
 """What the whole test suite shares: where the reference material lies."""
 
 import os
-import shutil
 import signal
 from pathlib import Path
 
@@ -39,17 +38,9 @@ def pairs(tmp_path_factory) -> Path:
 @pytest.fixture
 def clone(tmp_path) -> Path:
     """A folder with what the workflow needs, and nothing made yet."""
+    from clones import make_clone
+
     return make_clone(tmp_path / "clone")
-
-
-def make_clone(folder: Path) -> Path:
-    root = Path(__file__).parents[1]
-    for name in ("workflow", "config", "slurm", "examples"):
-        ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(root / name, folder / name, ignore=ignored)
-    shutil.copy(root / "environment.yml", folder)
-    (folder / "resources").mkdir()
-    return folder
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from tlw.data.registry import empty, known_sets, load_registry, not_at_hand, read_manifest
+from tlw.data.registry import (
+    KnownFile,
+    empty,
+    known_sets,
+    load_registry,
+    not_at_hand,
+    read_manifest,
+)
 
 REGISTRY = known_sets()
 
@@ -102,7 +109,7 @@ def row(**changes: str) -> str:
 def test_a_manifest_is_read_whatever_the_order_of_its_columns(tmp_path):
     path = tmp_path / "set.tsv"
     path.write_text(f"sha256\tfile\tsha256_rgb_pixels\tbytes\n{'0' * 64}\ta.png\t{'1' * 64}\t3\n")
-    (known,) = read_manifest(path)
+    (known,) = read_manifest(path, KnownFile)
     assert (known.file, known.bytes, known.sha256) == ("a.png", 3, "0" * 64)
 
 
@@ -139,7 +146,7 @@ def test_a_manifest_that_is_none_is_told_by_file_and_line(tmp_path, content, tol
     path = tmp_path / "set.tsv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ValueError) as error:
-        read_manifest(path)
+        read_manifest(path, KnownFile)
     assert str(path) in str(error.value) and told in str(error.value)
     assert len(str(error.value)) < 1000 and str(error.value).isprintable()
 

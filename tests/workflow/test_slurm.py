@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+from clones import make_clone
 from cluster import PATIENCE, Cluster, Job, Run, is_alive, kill, running
-from conftest import make_clone
 from png_files import write_image
 from toys import environment, fill, photograph, small_disk
 

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, NamedTuple, get_args
 
 import typer
 
@@ -83,9 +83,9 @@ def _python() -> Iterator[Check]:
     where = "none" if command is None else "of this Python" if same else "of another Python"
     yield Check("command tlw on PATH", same, where, "activate the environment that tlw is in")
     for name in ("torch", "numpy", "pillow", "h5py", "safetensors", "scikit-image"):
-        found = _version(name)
+        there = _version(name)
         advice = "pip install it, at the version that constraints.txt has"
-        yield Check(name, found is not None, found or "not installed", advice)
+        yield Check(name, there is not None, there or "not installed", advice)
 
 
 def _extras() -> Iterator[Check]:
@@ -133,9 +133,10 @@ def _driver() -> str | None:
 
 
 def _weights(folder: Path | None) -> Iterator[Check]:
-    from tlw.judge.weights import DIGESTS, weights_at_hand
+    from tlw.config.settings import JudgeNet
+    from tlw.judge.weights import weights_at_hand
 
-    for net in DIGESTS:
+    for net in get_args(JudgeNet):
         found = weights_at_hand(net, folder)
         told = "at hand" if found else "not at hand"
         advice = f"`tlw fetch-weights {net}` fetches them; what needs them does so by itself"
@@ -171,7 +172,7 @@ def _sources(image_set: "ImageSet") -> Iterator[Check]:
         urls = getattr(source, "urls", ())
         if not urls:
             continue
-        found = []
+        found: list[int | str] = []
         for url in source.urls_of(image_set.files[0].file) if source.kind == "files" else urls:
             try:
                 found.append(requests.head(url, timeout=10, allow_redirects=True).status_code)

@@ -158,7 +158,7 @@ def load_registry(path: Path) -> dict[str, ImageSet]:
     for name, entry in content.items():
         if isinstance(entry, dict) and "manifest" in entry:
             entry = {k: v for k, v in entry.items() if k != "manifest"} | {
-                "files": read_manifest(path.parent / str(entry["manifest"]))
+                "files": read_manifest(path.parent / str(entry["manifest"]), KnownFile)
             }
         if isinstance(entry, dict):
             entry = {**entry, "name": name}
@@ -189,7 +189,7 @@ def known_sets(own: Path | None = None) -> dict[str, ImageSet]:
     return sets | mine
 
 
-def read_manifest(path: Path, row: type[Row] = KnownFile) -> list[Row]:
+def read_manifest(path: Path, row: type[Row]) -> list[Row]:
     """The rows of a table of files; ValueError with file, line and column for what is none."""
     rows = enumerate(_table(path, list(row.model_fields)), 2)
     return [row.parse(fields, f"{path}, line {line}") for line, fields in rows]
