@@ -41,8 +41,9 @@ def read_ahead(
     )  # fmt: skip
     try:
         yield map(_raised, loader)
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+    except (RuntimeError, ConnectionError, EOFError) as error:
+        # the last two when it was killed while it handed a batch over
+        if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
         raise ChildProcessError(
             f"a process that reads images ahead has ended, of {workers}: {error}. Where memory is "
