@@ -3,8 +3,15 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-# What torch's messages have in common, on processors and GPUs; there is no one class for them.
-_TORCHS_WORDS = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+# What torch's messages have in common, on processors and GPUs; there is no one class for them. The
+# third is cuDNN's, the others are oneDNN's and the standard library's.
+_TORCHS_WORDS = (
+    "can't allocate memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "could not create a primitive",
+    "bad_alloc",
+)
 
 
 @contextmanager
