@@ -35,6 +35,7 @@ from tlw.data.pairs import Pairs
 from tlw.data.protocols import protocol
 from tlw.networks.sr_net import load_network, super_resolve
 from tlw.runtime.devices import pick_device
+from tlw.runtime.precision import has_bf16_units
 from tlw.scoring.metrics import psnr_y
 from tlw.training.trainer import Run, train
 
@@ -75,8 +76,11 @@ def test_every_recipe_trains(tmp_path, pairs, recipe, steps, loss):
     assert not any(torch.equal(trained[key], value) for key, value in start.items())
 
 
+@pytest.mark.skipif(
+    not has_bf16_units("cpu"), reason="this CPU has no units for bfloat16 (AVX512_BF16 or AMX)"
+)
 @pytest.mark.parametrize("backbone", [SMALL_VDSR, SMALL_EDSR, SMALL_HAT])
-def test_fast_goes_near_exact_and_its_weights_stay_float32(tmp_path, pairs, backbone):
+def test_bf16_mixed_goes_near_float32_and_its_weights_stay_float32(tmp_path, pairs, backbone):
     curves = {}
     for precision in ("float32", "bf16-mixed"):
         cell = toy_cell(backbone=backbone, recipe=CROPS | {"precision": precision})
@@ -86,6 +90,19 @@ def test_fast_goes_near_exact_and_its_weights_stay_float32(tmp_path, pairs, back
             assert value.dtype == torch.float32 and value.isfinite().all()
     assert curves["bf16-mixed"] != curves["float32"]
     assert curves["bf16-mixed"] == pytest.approx(curves["float32"], rel=0.05)
+
+
+@pytest.mark.skipif(has_bf16_units("cpu"), reason="this CPU has units for bfloat16")
+def test_without_units_bf16_mixed_is_float32_and_the_record_says_so(tmp_path, pairs):
+    weights = []
+    for precision in ("float32", "bf16-mixed"):
+        cell = toy_cell(recipe=CROPS | {"precision": precision})
+        folder = train_here(cell, pairs, tmp_path / precision)
+        weights.append(load_network(folder / "weights.safetensors")[0].state_dict())
+        record = json.loads((folder / "record.json").read_text())
+        assert record["precision"] == precision
+        assert [sitting["precision_used"] for sitting in record["sittings"]] == ["float32"]
+    assert all(torch.equal(weights[0][key], value) for key, value in weights[1].items())
 
 
 def test_training_beats_bicubic_on_the_photograph_that_it_sees(tmp_path):
