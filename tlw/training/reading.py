@@ -45,6 +45,8 @@ def read_ahead(
         # the last two when it was killed while it handed a batch over
         if isinstance(error, RuntimeError) and "DataLoader worker" not in str(error):
             raise
+        if hasattr(signal, "SIGCHLD"):  # at which torch raises it again, wherever this process is
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise ChildProcessError(
             f"a process that reads images ahead has ended, of {workers}: {error}. Where memory is "
             "short the system kills such processes: take fewer --workers, or more memory"
