@@ -15,6 +15,7 @@ from tlw.config.config import Cell, Config, read_cell
 from tlw.config.settings import (
     LOSSES,
     PRESETS,
+    PerceptualSettings,
     PixelSettings,
     TLWSettings,
     UDLSettings,
@@ -151,7 +152,13 @@ def test_a_loss_may_have_a_preset_of_its_own():
 
 
 @pytest.mark.parametrize(
-    ("kind", "made_of"), [("tlw", TLWSettings), ("pixel", PixelSettings), ("udl", UDLSettings)]
+    ("kind", "made_of"),
+    [
+        ("tlw", TLWSettings),
+        ("pixel", PixelSettings),
+        ("perceptual", PerceptualSettings),
+        ("udl", UDLSettings),
+    ],
 )
 def test_a_loss_of_ones_own_needs_only_its_kind(kind, made_of):
     base = {} if kind == "udl" else {"base": "mse"}
@@ -230,8 +237,8 @@ MISTAKES = [
     ("grids/table/preset", "papr", "grids.table.preset: expected 'paper' or 'authors-code', found"),
     ("losses/l1-tlw/preset", "papr", "loss 'l1-tlw': preset: expected one of paper, authors-code"),
     ("losses/l1-tlw/preset", ["paper"], "found ['paper']"),
-    ("losses/mine", {"kind": "tvl"}, "loss 'mine': kind: expected one of pixel, tlw, udl"),
-    ("losses/mine", {"base": "l1"}, "a loss of your own needs a kind (pixel, tlw, udl"),
+    ("losses/mine", {"kind": "tvl"}, "loss 'mine': kind: expected one of pixel, tlw, perceptual, udl"),
+    ("losses/mine", {"base": "l1"}, "a loss of your own needs a kind (pixel, tlw, perceptual, udl"),
     (
         "protocol",
         "papers",

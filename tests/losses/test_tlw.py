@@ -196,6 +196,37 @@ def test_training_raises_the_criterion_and_eval_leaves_phi_alone():
         assert torch.equal(value, before[name]), name
 
 
+@pytest.mark.parametrize("weighting", ["frozen", "random", "uniform"])
+def test_a_control_is_the_theta_loss_of_its_weights_and_trains_no_phi(weighting):
+    sr, hr, _ = (x.float() for x in pair())
+    loss_fn = TLWLoss(judge=StandIn(), weighting=weighting, k_start=0.4, k_rise=0)
+    before = [p.clone() for p in loss_fn.weight_net.parameters()]
+    torch.manual_seed(1)
+    found = loss_fn(sr, hr)
+
+    torch.manual_seed(1)
+    signed = to_signed(sr), to_signed(hr)
+    errors, criteria = [], []
+    for _ in range(3):
+        if weighting == "uniform":
+            w = torch.full_like(hr, 0.4)
+        else:
+            random = weighting == "random"
+            m = (
+                torch.rand_like(hr)
+                if random
+                else loss_fn.weight_net.layers(torch.cat(signed[::-1], 1))
+            )
+            m = fixed_sum(m, 0.4, over="image")
+            w = relaxed_bernoulli(m, torch.rand(m.shape))
+        assert w.mean().item() == pytest.approx(0.4, abs=0.1)
+        errors.append((w * (signed[1] - signed[0]).abs()).mean(dim=(1, 2, 3)))
+        criteria.append(weight_criterion(lambda x: stand_in(*map(to_signed, (x, hr))), sr, hr, w))
+    torch.testing.assert_close(found, theta_loss(errors, criteria))
+    for old, new in zip(before, loss_fn.weight_net.parameters(), strict=True):
+        assert torch.equal(old, new)
+
+
 def test_saving_and_loading_goes_on_with_the_same_steps():
     sr, hr, _ = (x.float() for x in pair())
     one, other = TLWLoss(judge=StandIn()), TLWLoss(judge=StandIn())

@@ -31,7 +31,7 @@ from tlw.config.settings import (
     PresetName,
     ProtocolName,
     Scale,
-    TLWSettings,
+    judge_net_of,
     loss_settings,
 )
 from tlw.config.yaml_file import read_yaml
@@ -358,7 +358,7 @@ class Cell(Network):
             raise ValueError(
                 f"recipe.size: expected a multiple of the scale {self.scale}, found {size}"
             )
-        if size is not None and isinstance(self.loss, TLWSettings) and size < 32:
+        if size is not None and judge_net_of(self.loss) and size < 32:
             raise ValueError(f"recipe.size: the judge needs 32 hr pixels or more, found {size}")
         return self
 

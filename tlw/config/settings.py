@@ -24,6 +24,7 @@ Use = Literal["train", "test"]
 Over = Literal["image", "channel"]
 ThetaForm = Literal["sum", "log-mean-exp"]
 UDLForm = Literal["log", "direct"]
+Weighting = Literal["trained", "frozen", "random", "uniform"]
 SCALES: tuple[Scale, ...] = get_args(Scale)
 
 Beta = Annotated[Number, Field(ge=0, lt=1)]
@@ -44,6 +45,9 @@ class TLWSettings(Model):
 
     kind: Literal["tlw"] = "tlw"
     base: Base = Field(description="the pixel-wise loss that is weighted")
+    weighting: Weighting = Field(
+        description="where weights come from: trained is the method, the others are controls"
+    )
     judge_net: JudgeNet = Field(description="the trunk of the judge D")
     calibrated: Flag = Field(description="LPIPS' learned heads in D, or plain sums")
     channels: Channels = Field(description="the order in which D sees an image")
@@ -70,6 +74,17 @@ class TLWSettings(Model):
                 f"k_start + k_rise must stay below 1, found {self.k_start} + {self.k_rise}"
             )
         return self
+
+
+class PerceptualSettings(Model):
+    """A pixel-wise loss plus a share of a perceptual distance: a control for the judge in TLW."""
+
+    kind: Literal["perceptual"] = "perceptual"
+    base: Base = Field(description="mean absolute or mean squared error, as of kind pixel")
+    judge_net: JudgeNet = Field(description="the trunk of the distance D")
+    calibrated: Flag = Field(description="LPIPS' learned heads in D, or plain sums")
+    channels: Channels = Field(description="the order in which D sees an image")
+    share: Positive = Field(description="of D, added to the error")
 
 
 class UDLSettings(Model):
@@ -99,7 +114,13 @@ class CustomSettings(Model):
         return self
 
 
-LossSettings = PixelSettings | TLWSettings | UDLSettings | CustomSettings
+LossSettings = PixelSettings | TLWSettings | PerceptualSettings | UDLSettings | CustomSettings
+
+
+def judge_net_of(loss: LossSettings) -> JudgeNet | None:
+    """The trunk of the judge that a loss is trained with, if there is one."""
+    return loss.judge_net if isinstance(loss, TLWSettings | PerceptualSettings) else None
+
 
 # Two complete readings of the method. What they share stands first. Where neither is what the paper
 # or its code did:
@@ -111,11 +132,14 @@ LossSettings = PixelSettings | TLWSettings | UDLSettings | CustomSettings
 #   variance head, start as PyTorch builds them, other networks from N(0, 0.02). Here the head does;
 #   `init: pytorch` of a tlw loss, and of a recipe for l1-udl, gives the rest.
 _TLW = {
-    **{"judge_net": "vgg", "channels": "bgr", "k_start": 0.3, "k_rise": 0.6, "samples": 3},
+    **{"weighting": "trained", "judge_net": "vgg", "channels": "bgr"},
+    **{"k_start": 0.3, "k_rise": 0.6, "samples": 3},
     **{"temperature": 0.1, "margin": 0.001, "eps": 0.001, "features": 64},
     **{"learning_rate": 1e-4, "betas": (0.5, 0.999)},
 }
 _UDL = {"esu_epochs": 10, "head_init": "pytorch"}
+# The judge of TLW's preset; the share is nobody's but the control's.
+_PERCEPTUAL = {"judge_net": "vgg", "channels": "bgr", "share": 0.1}
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "init": "normal",
@@ -124,6 +148,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             **{"calibrated": True, "fixed_sum_over": "image", "k_epochs": 200},
             **{"eps_in_numerator": True, "theta_loss": "sum", "mse_offset": 0.1, "init": "normal"},
         },
+        "perceptual": {**_PERCEPTUAL, "calibrated": True},
         "udl": {**_UDL, "form": "log", "frozen": True},
         "pixel": {"factor": 1.0},
     },
@@ -135,6 +160,7 @@ PRESETS: dict[str, dict[str, Any]] = {
             **{"eps_in_numerator": False, "theta_loss": "log-mean-exp", "mse_offset": 0.2},
             "init": "authors-code",
         },
+        "perceptual": {**_PERCEPTUAL, "calibrated": False},
         "udl": {**_UDL, "form": "direct", "frozen": False},
         "pixel": {"factor": 1.0},
     },

@@ -27,7 +27,7 @@ from tlw.config.settings import (
 )
 from tlw.imaging.ranges import to_signed
 from tlw.judge.lpips import Judge
-from tlw.losses.fixed_sum import relaxed_bernoulli
+from tlw.losses.fixed_sum import fixed_sum, relaxed_bernoulli
 from tlw.losses.weight_net import WeightNet
 from tlw.runtime.errors import one_of
 
@@ -141,6 +141,11 @@ class TLWLoss(nn.Module):
     which the caller takes the backward pass and the step. In eval mode phi stays as it is. The
     weighting network and its optimiser are saved with `state_dict`; the judge is not.
 
+    Three controls answer whether training phi is what helps; all else stays as it is, the judge's
+    criterion in the theta loss, too. `weighting="frozen"` leaves phi at its start, "random" puts
+    FixedSum on noise, drawn anew for each sample, in its place, and "uniform" gives every pixel
+    the weight k, without sampling.
+
     Where a process group of torch.distributed is initialised, phi is the same in all its ranks:
     they start from the first one's, and step with the mean of their gradients. BatchNorm works on
     the images of each rank alone.
@@ -220,18 +225,24 @@ class TLWLoss(nn.Module):
         """
         distance = cast(_Comparing, self.judge).against(hr)
         images, signed = (sr, hr), (to_signed(sr), to_signed(hr))
-        if self.training:
+        if self.training and self.settings.weighting == "trained":
             self._update_phi(distance, images, signed)
         return self._theta_loss(distance, images, signed)
 
-    def _mean(self, signed: Images) -> Tensor:
-        sr, hr = signed
-        return self.weight_net(hr, sr.detach(), self.k)
+    def _drawing(self, signed: Images) -> Callable[[], Tensor]:
+        """What draws weights (N, 3, H, W) of the present distribution, at each call anew."""
+        s, (sr, hr) = self.settings, signed
+        if s.weighting == "uniform":
+            return lambda: torch.zeros_like(hr) + self.k
+        if s.weighting == "random":
+            over = s.fixed_sum_over
+            return lambda: self._sample(fixed_sum(_noise_like(hr), self.k, over=over))
+        mean = self.weight_net(hr, sr.detach(), self.k)
+        return lambda: self._sample(mean)
 
     def _sample(self, mean: Tensor) -> Tensor:
         s = self.settings
-        # In the order of the shape, not of the memory: a seed has the same noise in any layout.
-        noise = torch.rand_like(mean.contiguous())
+        noise = _noise_like(mean)
         return relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
 
     @torch.enable_grad()
@@ -242,7 +253,7 @@ class TLWLoss(nn.Module):
             for parameter in phi:
                 dist.broadcast(parameter.detach(), 0)
             self._started_together = True
-        w = self._sample(self._mean(signed))
+        w = self._drawing(signed)()
         loss = phi_loss(distance, *images, w, eps=self.settings.eps)
         self.optimizer.zero_grad()
         loss.backward()
@@ -259,10 +270,10 @@ class TLWLoss(nn.Module):
         s = self.settings
         errors, criteria = [], []
         with torch.no_grad():
-            mean = self._mean(signed)
+            draw = self._drawing(signed)
         for _ in range(s.samples):
             with torch.no_grad():
-                w = self._sample(mean)
+                w = draw()
                 wc = weight_criterion(
                     distance, *images, w, eps=s.eps, eps_in_numerator=s.eps_in_numerator
                 )
@@ -278,3 +289,10 @@ class TLWLoss(nn.Module):
     def set_extra_state(self, state: dict) -> None:
         """Restores the optimiser's state, from a copy: Adam would go on with the same tensors."""
         self.optimizer.load_state_dict(copy.deepcopy(state))
+
+
+def _noise_like(x: Tensor) -> Tensor:
+    """Uniform on [0, 1), in the order of the shape, not of the memory: a seed has the same noise in
+    any layout.
+    """
+    return torch.rand_like(x.contiguous())

@@ -197,8 +197,8 @@ def baselines(cells: Sequence[Path]) -> dict[Row, Against]:
     """The baseline of each weighted loss: same network and scale, its base without weights.
 
     What a cell's loss is built on says its cell.json; a folder without one has no baseline, and is
-    none. The uncertainty-driven loss is built on L1, and a pixel loss with a factor on the same one
-    without. Where several losses are the baseline, the first folder's is.
+    none. The uncertainty-driven loss is built on L1, a pixel loss with a factor, or a perceptual
+    distance added, on the same one without. Where several are the baseline, the first is.
 
     Raises:
         ValueError: for a cell.json that is no cell's.
@@ -211,7 +211,7 @@ def baselines(cells: Sequence[Path]) -> dict[Row, Against]:
                 row = (cell["scale"], cell["backbone_name"], cell["loss_name"])
                 loss = cell["loss"]
                 kind, base = loss["kind"], loss.get("base", "l1")
-                weighted = kind in ("tlw", "udl") or loss.get("factor", 1) != 1
+                weighted = kind in ("tlw", "udl", "perceptual") or loss.get("factor", 1) != 1
                 losses.setdefault(row, (kind, base, weighted))
             except (ValueError, TypeError, AttributeError, KeyError) as error:
                 raise ValueError(

@@ -11,8 +11,16 @@ from tlw.backbones.init import init_weights
 from tlw.config import lookup
 from tlw.config.config import Cell
 from tlw.config.record import Sitting
-from tlw.config.settings import LossSettings, PixelSettings, Precision, TLWSettings, UDLSettings
+from tlw.config.settings import (
+    LossSettings,
+    PerceptualSettings,
+    PixelSettings,
+    Precision,
+    TLWSettings,
+    UDLSettings,
+)
 from tlw.imaging.ranges import to_unit
+from tlw.losses.perceptual import PerceptualLoss
 from tlw.losses.pixel import PixelLoss
 from tlw.losses.tlw import TLWLoss
 from tlw.losses.udl import UDLLoss, WithUncertainty
@@ -83,7 +91,7 @@ class Run:
         start = getattr(loss, "start_epoch", None)  # a loss of the user's need not have one
         if start is not None:
             start(epoch)
-        is_another_step = not isinstance(loss, PixelLoss)
+        is_another_step = not isinstance(loss, PixelLoss | PerceptualLoss)
         if isinstance(loss, TLWLoss):
             loss.k = self._k.fill_(loss.k)  # a tensor, which a recorded step looks up
             is_another_step = False
@@ -200,6 +208,8 @@ def _build_loss(
         return PixelLoss(settings.base, factor=settings.factor)
     if isinstance(settings, TLWSettings):
         return TLWLoss(settings.base, weights=judge_folder, precision=precision, **changes)
+    if isinstance(settings, PerceptualSettings):
+        return PerceptualLoss(settings, weights=judge_folder, precision=precision)
     if isinstance(settings, UDLSettings):
         return UDLLoss(**changes)
     return lookup.locate(settings.path, f"'{settings.path}'")(**settings.arguments)

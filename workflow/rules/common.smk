@@ -13,7 +13,7 @@ from tlw.config.backbones import is_known
 from tlw.config.config import Config
 from tlw.data.protocols import PROTOCOLS
 from tlw.data.registry import known_sets, not_at_hand
-from tlw.config.settings import SCALES, JudgeNet, TLWSettings, Use
+from tlw.config.settings import SCALES, JudgeNet, Use, judge_net_of
 from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import at
 
@@ -119,9 +119,8 @@ def registry_of(image_set):
 
 def judge_of(wildcards):
     """The judge's weights, for a cell that is trained with one."""
-    loss = cell_of(wildcards).loss
-    nets = [loss.judge_net] if isinstance(loss, TLWSettings) else []
-    return [f"{WEIGHTS}/lpips_{net}.safetensors" for net in nets]
+    net = judge_net_of(cell_of(wildcards).loss)
+    return [f"{WEIGHTS}/lpips_{net}.safetensors"] if net else []
 
 
 def weights_of(row):
