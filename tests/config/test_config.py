@@ -237,7 +237,11 @@ MISTAKES = [
     ("grids/table/preset", "papr", "grids.table.preset: expected 'paper' or 'authors-code', found"),
     ("losses/l1-tlw/preset", "papr", "loss 'l1-tlw': preset: expected one of paper, authors-code"),
     ("losses/l1-tlw/preset", ["paper"], "found ['paper']"),
-    ("losses/mine", {"kind": "tvl"}, "loss 'mine': kind: expected one of pixel, tlw, perceptual, udl"),
+    (
+        "losses/mine",
+        {"kind": "tvl"},
+        "loss 'mine': kind: expected one of pixel, tlw, perceptual, udl",
+    ),
     ("losses/mine", {"base": "l1"}, "a loss of your own needs a kind (pixel, tlw, perceptual, udl"),
     (
         "protocol",
