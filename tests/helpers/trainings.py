@@ -7,8 +7,9 @@ from toys import CROPS, FRAGILE_VDSR, curve, toy_cell
 from tlw.config.config import Cell
 from tlw.training.trainer import train
 
-# Three epochs, so that the UDL's step changes in the middle.
-THREE_EPOCHS = CROPS | {"epochs": 3, "steps_per_epoch": 2, "augment": True}
+# Three epochs, so that the UDL's step changes in the middle; a learning rate that always changes.
+SCHEDULE = {"schedule": "cosine", "final_learning_rate": 0, "warmup_steps": 2}
+THREE_EPOCHS = CROPS | SCHEDULE | {"epochs": 3, "steps_per_epoch": 2, "augment": True}
 SWITCH = {"l1-udl": {"esu_epochs": 1}}
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 from toys import coded_pairs, photograph, toy_cells, toy_pairs
 
-from tlw.config.config import Recipe
+from tlw.config.recipe import Recipe
 from tlw.data.pairs import Pairs
 from tlw.data.protocols import PROTOCOLS
 from tlw.imaging.ranges import to_unit

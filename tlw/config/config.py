@@ -16,18 +16,14 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from tlw.config.backbones import BACKBONES, check, is_known
 from tlw.config.paths import FilePath, FolderPath, expanded
+from tlw.config.recipe import Recipe
 from tlw.config.resources import Request, request_for
 from tlw.config.schema import Arguments, Flag, IsNumber, Model, Name, Number, Whole, may_import
 from tlw.config.settings import (
     LOSSES,
     PRESETS,
     SCALES,
-    Beta,
-    Epochs,
-    Init,
     LossSettings,
-    Positive,
-    Precision,
     PresetName,
     ProtocolName,
     Scale,
@@ -75,53 +71,6 @@ class Backbone(Model):
         if is_known(self.path) or may_import(info):
             check(self.path, self.arguments)
         return self
-
-
-class Recipe(Model):
-    """How a network is trained, whatever its loss."""
-
-    sampling: Literal["whole", "tiles", "crops"] = Field(
-        description="whole images, a grid of tiles over each, or random crops"
-    )
-    size: Annotated[Whole, Field(ge=1, le=4096)] | None = Field(
-        default=None, description="of tiles and crops, in hr pixels"
-    )
-    batch: Whole = Field(default=1, ge=1, le=4096, description="images, tiles or crops in a step")
-    augment: Flag = Field(default=False, description="random flips and quarter turns")
-    epochs: Epochs = Field(description="passes; k and the UDL's steps follow them")
-    steps_per_epoch: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = Field(
-        default=None, description="for crops only"
-    )
-    learning_rate: Positive = Field(default=1e-4, description="Adam's")
-    betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
-    eps: Number = Field(default=1e-8, ge=0, description="Adam's; see docs/losses.md")
-    precision: Precision = Field(
-        default="float32",
-        description="bf16-mixed: convolutions in bfloat16, where the device has it",
-    )
-    init: Init | None = Field(default=None, description="start weights; the preset's if not given")
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> "Recipe":
-        needed = {"size": self.sampling != "whole", "steps_per_epoch": self.sampling == "crops"}
-        for key, is_needed in needed.items():
-            value = getattr(self, key)
-            if is_needed and value is None:
-                raise ValueError(f"{key}: missing; sampling {self.sampling} needs it")
-            if value is not None and not is_needed:
-                raise ValueError(f"{key}: found {value}, but sampling {self.sampling} has none")
-        if self.sampling == "whole" and self.batch != 1:
-            raise ValueError(f"batch: expected 1, since whole images differ in size, "
-                             f"found {self.batch}")  # fmt: skip
-        return self
-
-    def check_processes(self, count: int) -> None:
-        """Raises ValueError when so many processes, one a GPU, cannot share a batch out evenly."""
-        if self.batch % count:
-            raise ValueError(
-                f"expected a number of GPUs that divides the recipe's batch of {self.batch}, "
-                f"found {count}"
-            )
 
 
 class Checkpoint(Model):

@@ -31,6 +31,7 @@ from tlw.runtime.provenance import commit, device_name, versions
 from tlw.training import parallel
 from tlw.training.checkpoint import Saved
 from tlw.training.replay import CudaGraphs, Figures, Replayed
+from tlw.training.schedule import learning_rate
 
 
 class Run:
@@ -84,6 +85,9 @@ class Run:
         self.replayed: Replayed | None = None
         if cuda_graphs and device.type == "cuda" and parallel.size() == 1:
             self.replayed = Replayed(self._take, lambda: CudaGraphs(device, self._optimizers))
+        # Where steps are recorded they look a rate that changes up in a tensor.
+        looked_up = self.replayed is not None and cell.recipe.schedule != "constant"
+        self._rate = torch.zeros((), device=device) if looked_up else None
 
     def start_epoch(self, epoch: int) -> None:
         """Sets what follows the epoch: k, or the UDL's step."""
@@ -101,6 +105,12 @@ class Run:
                 cast(WithUncertainty, self.net).freeze(copied=loss.settings.frozen)
         if self.replayed and is_another_step:
             self.replayed.forget()
+
+    def set_learning_rate(self, step: int, steps: int) -> None:
+        """Sets what follows the step, of so many: the network's learning rate."""
+        rate = learning_rate(self.cell.recipe, step, steps)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate if self._rate is None else self._rate.fill_(rate)
 
     def step(self, lr: Tensor, hr: Tensor) -> Figures:
         """One step on a batch of images in [0, 1], or of their 8-bit levels.

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tlw.config.config import Cell, Recipe
+from tlw.config.config import Cell
+from tlw.config.recipe import Recipe
 from tlw.data.pairs import Pairs
 from tlw.data.protocols import protocol
 

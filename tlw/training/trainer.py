@@ -106,6 +106,7 @@ def train(
                 epoch, place = divmod(step, batches.steps_per_epoch)
                 if step == start or place == 0:
                     run.start_epoch(epoch)
+                run.set_learning_rate(step, len(batches))
                 torch.manual_seed(noise_seed(cell.seed, step) + parallel.rank())
                 mine = parallel.part(len(lr))
                 figures = run.step(*(x[mine].to(on, non_blocking=True) for x in (lr, hr)))

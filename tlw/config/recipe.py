@@ -1,0 +1,90 @@
+"""How a network is trained, whatever its loss. No torch in here, see `tlw.config.schema`."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from tlw.config.schema import Flag, Model, Number, Whole
+from tlw.config.settings import Beta, Epochs, Init, Positive, Precision
+
+Schedule = Literal["constant", "multistep", "cosine"]
+Steps = Annotated[Whole, Field(ge=0, le=1_000_000_000)]
+
+
+class Recipe(Model):
+    """How a network is trained, whatever its loss."""
+
+    sampling: Literal["whole", "tiles", "crops"] = Field(
+        description="whole images, a grid of tiles over each, or random crops"
+    )
+    size: Annotated[Whole, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="of tiles and crops, in hr pixels"
+    )
+    batch: Whole = Field(default=1, ge=1, le=4096, description="images, tiles or crops in a step")
+    augment: Flag = Field(default=False, description="random flips and quarter turns")
+    epochs: Epochs = Field(description="passes; k and the UDL's steps follow them")
+    steps_per_epoch: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = Field(
+        default=None, description="for crops only"
+    )
+    learning_rate: Positive = Field(default=1e-4, description="Adam's, before its schedule")
+    schedule: Schedule = Field(default="constant", description="of the learning rate")
+    warmup_steps: Steps = Field(default=0, description="in which the rate rises from 0, linearly")
+    milestones: Annotated[tuple[Steps, ...], Field(max_length=1000)] = Field(
+        default=(), description="for multistep: the steps at which the rate is multiplied by gamma"
+    )
+    gamma: Annotated[Number, Field(gt=0, lt=1)] | None = Field(
+        default=None, description="for multistep"
+    )
+    final_learning_rate: Annotated[Number, Field(ge=0)] | None = Field(
+        default=None, description="for cosine: where the rate ends"
+    )
+    betas: tuple[Beta, Beta] = Field(default=(0.5, 0.999), description="Adam's")
+    eps: Number = Field(default=1e-8, ge=0, description="Adam's; see docs/losses.md")
+    precision: Precision = Field(
+        default="float32",
+        description="bf16-mixed: convolutions in bfloat16, where the device has it",
+    )
+    init: Init | None = Field(default=None, description="start weights; the preset's if not given")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> "Recipe":
+        needed = {"size": self.sampling != "whole", "steps_per_epoch": self.sampling == "crops"}
+        for key, is_needed in needed.items():
+            value = getattr(self, key)
+            if is_needed and value is None:
+                raise ValueError(f"{key}: missing; sampling {self.sampling} needs it")
+            if value is not None and not is_needed:
+                raise ValueError(f"{key}: found {value}, but sampling {self.sampling} has none")
+        if self.sampling == "whole" and self.batch != 1:
+            raise ValueError(f"batch: expected 1, since whole images differ in size, "
+                             f"found {self.batch}")  # fmt: skip
+        return self
+
+    @model_validator(mode="after")
+    def _schedule_has_what_it_needs(self) -> "Recipe":
+        needed = {
+            "milestones": ("multistep", self.milestones or None),
+            "gamma": ("multistep", self.gamma),
+            "final_learning_rate": ("cosine", self.final_learning_rate),
+        }
+        for key, (schedule, value) in needed.items():
+            if value is None and schedule == self.schedule:
+                raise ValueError(f"{key}: missing; schedule {schedule} needs it")
+            if value is not None and schedule != self.schedule:
+                raise ValueError(f"{key}: found {value}, but schedule {self.schedule} has none")
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise ValueError(f"milestones: expected steps that rise, found {self.milestones}")
+        if (self.final_learning_rate or 0) > self.learning_rate:
+            raise ValueError(
+                f"final_learning_rate: expected at most learning_rate ({self.learning_rate}), "
+                f"found {self.final_learning_rate}"
+            )
+        return self
+
+    def check_processes(self, count: int) -> None:
+        """Raises ValueError when so many processes, one a GPU, cannot share a batch out evenly."""
+        if self.batch % count:
+            raise ValueError(
+                f"expected a number of GPUs that divides the recipe's batch of {self.batch}, "
+                f"found {count}"
+            )
