@@ -79,7 +79,7 @@ def test_a_grid_is_every_combination_in_the_order_of_its_lists():
     ]
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "toy.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "toy.yaml", "reduced.yaml"])
 def test_the_configs_that_are_shipped_are_right(name):
     config = read_config(ROOT / "config" / name)
     assert all(config.cells(grid) for grid in config.grids)
