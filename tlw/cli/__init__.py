@@ -15,7 +15,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from tlw import __version__
-from tlw.cli import audits, configs, costs, doctor, inputs, networks, scores
+from tlw.cli import audits, configs, costs, doctor, inputs, networks, reproduce, scores
 from tlw.runtime.errors import printable
 from tlw.runtime.stopping import stopping_signals
 
@@ -43,6 +43,7 @@ _VERBS: dict[str, Callable[..., Any]] = {
     "tables": scores.tables,
     "compare": scores.compare,
     "cite": scores.cite,
+    "reproduce": reproduce.reproduce,
     "upscale": networks.upscale,
     "cost": costs.cost,
     "export": costs.export,

@@ -1,4 +1,4 @@
 """Numbers to look at: tables with their marks, and which differences are significant.
 
-Comes in: scores and records of cells. Trains, scores and draws nothing itself.
+Comes in: scores and records of cells. Trains and scores nothing itself.
 """

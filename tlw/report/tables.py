@@ -131,7 +131,7 @@ def all_scores(cells: Sequence[Path]) -> pd.DataFrame:
     protocols = list(scores["protocol"].unique())
     if len(protocols) != 1:
         raise ValueError(f"scores of different protocols do not compare: {', '.join(protocols)}")
-    _check_images(scores)
+    check_images(scores)
     return scores
 
 
@@ -152,7 +152,7 @@ def scores_table(
     return table_of(all_scores(cells), baselines(cells), published, smallest)
 
 
-def _check_images(scores: pd.DataFrame) -> None:
+def check_images(scores: pd.DataFrame) -> None:
     """Means compare only where every cell was scored once, and on the same images."""
     images_of: dict[tuple, tuple[str, list[str]]] = {}
     for (*row, seed, benchmark), part in scores.groupby([*ROW, "seed", "benchmark"], sort=False):

@@ -1,0 +1,77 @@
+"""The page of the reproduction: its generated part is what the command makes from the scores."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scored_cells import sections
+from test_claims import scores_with
+from typer.testing import CliRunner
+
+from tlw.cli import app
+from tlw.report.claims import CLAIMS, compared, verdict
+from tlw.report.reproduced import in_study, read_reproduced
+from tlw.report.reproduction import BEGIN, END, results, write_page
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_page_that_is_shipped_is_what_the_command_makes_of_the_scores_that_are_shipped():
+    page = (ROOT / "docs" / "reproduction.md").read_text()
+    made = page.split(BEGIN)[1].split(END)[0].strip()
+    scores = read_reproduced(ROOT / "resources" / "reproduced.csv")
+    assert made == results(scores, "reproduction")
+
+
+def study():
+    gains = {"l1": 0, "mse": 0, "l1-udl": 0, "l1-tlw": 0.05, "mse-tlw": 0.05, "l1-random": 0.05}
+    record = {"parameters": 100, "steps": 500, "settings": "a", "commit": "b", "device": "CPU"}
+    scores = scores_with(gains, noise=1e-3).assign(
+        study="made-up", preset="paper", protocol="paper", seconds=10.0, **record
+    )
+    return scores.assign(seconds=scores["seconds"].where(scores["loss"] != "l1-tlw", 200.0))
+
+
+def test_means_verdicts_and_pairs_are_those_of_the_scores():
+    scores = study()
+    tables = sections(results(scores, "figures"))
+    [counts] = tables["The made-up study"]
+    for line, claim in zip(counts[2:], CLAIMS, strict=True):
+        table = compared(in_study(scores, "made-up"), claim.pairs, claim.metrics)
+        assert line[0] == claim.name and line[-1] == verdict(table) == "reproduced"
+        assert [line[1], line[3]] == [str(len(table)), str((table["outcome"] == "better").sum())]
+    means, c1, *_ = tables["The numbers"]
+    one = scores.query("backbone == 'edsr' and loss == 'l1' and benchmark == 'Set5'")
+    seeds = one.groupby("seed")["psnr_y"].mean()
+    line = next(x for x in means if x[:3] == ["edsr x4", "l1", "Set5"])
+    assert line[3] == f"{seeds.mean():.3f} ± {np.std(seeds, ddof=1):.3f}"
+    assert len(c1) == 2 + 8
+    [trained] = tables["What was trained"]
+    assert {line[1]: line[-1] for line in trained[2:]}["l1-tlw"] == "20.0"
+    [controls] = tables["Controls"]
+    assert [line[0] for line in controls[2:]] == 2 * ["l1-random against l1"] + 2 * [
+        "l1-tlw against l1-random"
+    ]
+
+
+def test_the_command_adds_nothing_twice_and_keeps_what_people_wrote(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(f"above\n\n{BEGIN}\nold\n{END}\n\nbelow\n")
+    write_page(study(), page, tmp_path / "pictures")
+    once = page.read_text()
+    assert once.startswith("above\n") and once.endswith("\nbelow\n") and "old" not in once
+    assert "](pictures/made-up-claims.svg)" in once
+    picture = (tmp_path / "pictures" / "made-up-claims.svg").read_bytes()
+    write_page(study(), page, tmp_path / "pictures")
+    assert page.read_text() == once
+    assert (tmp_path / "pictures" / "made-up-claims.svg").read_bytes() == picture
+
+
+def test_a_page_without_marks_is_refused_and_kept(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("nothing here\n")
+    command = ["reproduce", "--page", str(page), "--scores", str(tmp_path / "none.csv")]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 1 and page.read_text() == "nothing here\n"
+    with pytest.raises(ValueError, match="expected the lines"):
+        write_page(study(), page, tmp_path)

@@ -1,0 +1,203 @@
+"""The part of docs/reproduction.md that a command makes from the scores, and only that command.
+
+Each study is told by itself: what was trained, which claims its numbers decide, what the controls
+say, and the numbers.
+"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from tlw.report.claims import CLAIMS, CONTROLS, OUTCOMES, Claim, compared, verdict
+from tlw.report.figures.forest import forest
+from tlw.report.figures.style import save, styled
+from tlw.report.plain_table import markdown_table
+from tlw.report.reproduced import in_study, metrics_of, trainings
+from tlw.runtime.files import written_aside
+from tlw.scoring.columns import METRICS, ROW
+
+BEGIN = "<!-- made by `tlw reproduce` from the scores; edits are lost -->"
+END = "<!-- end of what `tlw reproduce` makes -->"
+METRICS_SHOWN = ("psnr_y", "lpips_vgg")
+
+
+def write_page(scores: pd.DataFrame, page: Path, figures: Path) -> None:
+    """Puts the results between the page's two marks, and their figures into a folder beside it.
+
+    Raises:
+        ValueError: for a page without the marks.
+    """
+    text = page.read_text(encoding="utf-8")
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(f"{page}: expected the lines {BEGIN} and {END}, in this order, each once")
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    made = results(scores, figures.relative_to(page.parent).as_posix())
+    for study in dict.fromkeys(scores["study"]):
+        draw(in_study(scores, study), figures / f"{study}-claims")
+    with written_aside(page) as aside:
+        aside.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+
+
+def draw(scores: pd.DataFrame, path: Path) -> None:
+    """The forest plot of a study's claims, if it has two losses that a claim compares."""
+    pairs = list(dict.fromkeys(pair for claim in CLAIMS for pair in claim.pairs))
+    table = compared(scores, pairs, METRICS_SHOWN)
+    if table["low"].notna().any():
+        with styled():
+            save(forest(table), path, formats=("svg",))
+
+
+def results(scores: pd.DataFrame, figures: str) -> str:
+    """The results of every study, as Markdown; figures are in a folder of that name."""
+    if scores.empty:
+        return "No training has been scored yet."
+    return "\n\n".join(
+        _of_study(study, in_study(scores, study), figures)
+        for study in dict.fromkeys(scores["study"])
+    )
+
+
+def _of_study(study: str, scores: pd.DataFrame, figures: str) -> str:
+    tables = {claim.name: compared(scores, claim.pairs, claim.metrics) for claim in CLAIMS}
+    verdicts = "\n".join(
+        f"- **{claim.name}, {claim.words}: {verdict(tables[claim.name])}** in the {study} study."
+        for claim in CLAIMS
+    )
+    picture = (
+        f"![Gains of each weighted loss, with their intervals]({figures}/{study}-claims.svg)"
+        if any(len(table) for table in tables.values())
+        else ""
+    )
+    parts = [
+        f"### The {study} study",
+        verdicts,
+        _counts(tables),
+        picture,
+        "Gains with their 95 % intervals over images and seeds, better to the right. Filled points "
+        "are significant after correction; the grey band is too small to be of interest."
+        if picture
+        else "",
+        "#### Controls",
+        _controls(scores),
+        "#### What was trained",
+        _trained(scores),
+        "#### The numbers",
+        _means(scores),
+        *(_pairs(claim, tables[claim.name]) for claim in CLAIMS),
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _counts(tables: dict[str, pd.DataFrame]) -> str:
+    rows = []
+    for name, table in tables.items():
+        counts = table["outcome"].value_counts()
+        seeds = f"{table['pairs'].min()} to {table['pairs'].max()}" if len(table) else "–"
+        each = [str(counts.get(outcome, 0)) for outcome in OUTCOMES]
+        rows.append([name, str(len(table)), seeds, *each, verdict(table)])
+    return markdown_table(["Claim", "Pairs", "Seeds", *OUTCOMES, "Verdict"], rows)
+
+
+def _pairs(claim: Claim, table: pd.DataFrame) -> str:
+    if table.empty:
+        return ""
+    rows = [
+        [
+            f"{d['loss']} against {d['against']}",
+            f"{d['backbone']} x{d['scale']}",
+            d["benchmark"],
+            METRICS[d["metric"]].head,
+            *_difference(d),
+            str(d["pairs"]),
+            d["outcome"],
+        ]
+        for _, d in table.iterrows()
+    ]
+    heads = ["Losses", "Network", "Benchmark", "Metric", "Difference", "95 % interval"]
+    return f"{claim.name}, pair by pair:\n\n" + markdown_table(
+        [*heads, "Corrected p", "Seeds", "Says"], rows
+    )
+
+
+def _difference(d: pd.Series) -> list[str]:
+    places = 3 if d["metric"] == "psnr_y" else 4
+    if pd.isna(d["low"]):
+        return [f"{d['change']:+.{places}f}", "–", "–"]
+    interval = f"{d['low']:+.{places}f} to {d['high']:+.{places}f}"
+    return [f"{d['change']:+.{places}f}", interval, f"{d['p_corrected']:.2g}"]
+
+
+def _controls(scores: pd.DataFrame) -> str:
+    """Each control against L1, and L1-TLW against each control, by how many pairs say what."""
+    rows = []
+    for control in CONTROLS:
+        for pair in ((control, "l1"), ("l1-tlw", control)):
+            table = compared(scores, [pair], METRICS_SHOWN)
+            for metric, part in table.groupby("metric", sort=False):
+                counts = part["outcome"].value_counts()
+                rows.append(
+                    [
+                        f"{pair[0]} against {pair[1]}",
+                        METRICS[str(metric)].head,
+                        f"{part['change'].mean():+.{3 if metric == 'psnr_y' else 4}f}",
+                        f"{part['pairs'].min()} to {part['pairs'].max()}",
+                        *(str(counts.get(outcome, 0)) for outcome in OUTCOMES),
+                    ]
+                )
+    if not rows:
+        return "None has been trained yet."
+    heads = ["Losses", "Metric", "Mean difference", "Seeds", *OUTCOMES]
+    return markdown_table(heads, rows)
+
+
+def _trained(scores: pd.DataFrame) -> str:
+    """Each loss of each network: seeds, steps, time over the plain loss's, where and by what."""
+    cells = trainings(scores)
+    rows = []
+    for (backbone, scale), network in cells.groupby(["backbone", "scale"], sort=False):
+        plain = network[network["loss"] == "l1"]["seconds"].median()
+        for loss, part in network.groupby("loss", sort=False):
+            ratio = part["seconds"].median() / plain
+            rows.append(
+                [
+                    f"{backbone} x{scale}",
+                    str(loss),
+                    " ".join(part["seed"]),
+                    f"{part['parameters'].iloc[0]:,}",
+                    f"{part['steps'].iloc[0]:,}",
+                    "–" if pd.isna(ratio) else f"{ratio:.1f}",
+                ]
+            )
+    devices = ", ".join(sorted(set(cells["device"])))
+    commits = ", ".join(sorted(set(cells["commit"])))
+    hours = cells["seconds"].sum() / 3600
+    told = (
+        f"{len(cells)} trainings, {hours:.1f} hours together, on {devices}, by commit {commits}; "
+        f"preset {', '.join(sorted(set(cells['preset'])))}, protocol "
+        f"{', '.join(sorted(set(cells['protocol'])))}. Time is the median training's over that "
+        "of l1; other work ran beside, so it is rough."
+    )
+    heads = ["Network", "Loss", "Seeds", "Parameters", "Steps", "Time over l1"]
+    return f"{told}\n\n{markdown_table(heads, rows)}"
+
+
+def _means(scores: pd.DataFrame) -> str:
+    """The mean over images and seeds, and its spread over the seeds."""
+    metrics = metrics_of(scores)
+    of_seed = scores.groupby([*ROW, "benchmark", "seed"], sort=False)[metrics].mean()
+    levels = [*ROW, "benchmark"]
+    means = of_seed.groupby(level=levels, sort=False).mean()
+    spread = of_seed.groupby(level=levels, sort=False).std()
+    rows = []
+    for key in means.index:
+        scale, backbone, loss, benchmark = key
+        shown = [f"{backbone} x{scale}", loss, benchmark]
+        for metric in metrics:
+            places, sd = (3 if metric == "psnr_y" else 4), spread.loc[key, metric]
+            tail = "" if pd.isna(sd) else f" ± {sd:.{places}f}"
+            shown.append(f"{means.loc[key, metric]:.{places}f}{tail}")
+        rows.append(shown)
+    heads = ["Network", "Loss", "Benchmark", *(METRICS[metric].head for metric in metrics)]
+    told = "Means over images and seeds, ± the standard deviation over seeds:"
+    return f"{told}\n\n{markdown_table(heads, rows)}"
