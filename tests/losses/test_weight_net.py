@@ -1,6 +1,7 @@
 """The weighting network, against the authors' outputs."""
 
 import numpy as np
+import pytest
 import torch
 from recorded import GOLDEN
 
@@ -38,3 +39,13 @@ def test_each_image_is_given_the_share_k_of_weights():
 def test_it_tells_hr_from_sr():
     net, (hr, sr) = WeightNet(features=8), torch.rand(2, 1, 3, 9, 11)
     assert not torch.equal(net(hr, sr, 0.5), net(sr, hr, 0.5))
+
+
+def test_it_comes_back_from_its_file_bit_by_bit_and_refuses_another(tmp_path):
+    net = WeightNet(features=4)
+    net.save(tmp_path / "phi.safetensors")
+    other = WeightNet(features=4).load(tmp_path / "phi.safetensors")
+    for key, value in net.state_dict().items():
+        assert torch.equal(value, other.state_dict()[key])
+    with pytest.raises(ValueError, match=r"phi\.safetensors: no weighting network"):
+        WeightNet(features=8).load(tmp_path / "phi.safetensors")

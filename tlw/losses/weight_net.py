@@ -1,11 +1,17 @@
 """The weighting network g_phi: which pixels of hr should count, given the present sr (Fig. 3)."""
 
+from pathlib import Path
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
 from tlw.config.settings import Precision
 from tlw.losses.fixed_sum import Over, fixed_sum
+from tlw.runtime.files import written_aside
 from tlw.runtime.precision import HALF, twice, two_halves, usable
 
 
@@ -59,3 +65,18 @@ class WeightNet(nn.Module):
             for layer in middle:
                 x = layer(x)
         return fixed_sum(sigmoid(x.float()), k, over=self.over)
+
+    def save(self, path: Path) -> None:
+        """Writes phi as safetensors, whole or not at all."""
+        state = {key: value.detach().cpu().contiguous() for key, value in self.state_dict().items()}
+        with written_aside(path) as aside:
+            save_file(state, aside)
+
+    def load(self, path: Path) -> "WeightNet":
+        """Takes over what `save` wrote; ValueError for another file, or another number of features."""
+        try:
+            self.load_state_dict(load_file(path))
+        except (OSError, SafetensorError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"{path}: no weighting network of these settings: {reason}") from None
+        return self

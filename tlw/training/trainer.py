@@ -18,6 +18,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from tlw.backbones import count_parameters
 from tlw.config.config import Cell
 from tlw.config.record import Record, read_record
+from tlw.losses.tlw import TLWLoss
 from tlw.networks.sr_net import save_network
 from tlw.runtime.devices import pick_device, ranks
 from tlw.runtime.files import written_aside
@@ -55,8 +56,8 @@ def train(
     Args:
         cell: what to train.
         pairs: the pairs files of the cell's training sets.
-        folder: gets weights.safetensors, training.csv, tensorboard/ and, last, record.json;
-            checkpoints/ while it runs.
+        folder: gets weights.safetensors, of a weighted loss weight_net.safetensors, training.csv,
+            tensorboard/ and, last, record.json; checkpoints/ while it runs.
         judge_folder: of the judge's weights, see `tlw.judge.weights.judge_weights`.
         device: "cpu", "cuda", "cuda:1", or "auto", the first GPU if there is one.
         workers: processes that read images ahead; 0 reads in this one, and keeps the images on a
@@ -127,6 +128,8 @@ def train(
                 journal.check()
                 run.check()
                 save_network(folder / "weights.safetensors", run.plain_net, cell)
+                if isinstance(run.loss, TLWLoss):
+                    run.loss.weight_net.save(folder / "weight_net.safetensors")
                 journal.finish()
                 _write_record(folder, run, len(batches), images, journal.seconds)
                 checkpoints.clear()
