@@ -4,10 +4,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
-
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
 
 from tlw.config.settings import Precision
 from tlw.losses.fixed_sum import Over, fixed_sum
@@ -73,7 +72,7 @@ class WeightNet(nn.Module):
             save_file(state, aside)
 
     def load(self, path: Path) -> "WeightNet":
-        """Takes over what `save` wrote; ValueError for another file, or another number of features."""
+        """Takes over what `save` wrote; ValueError for another file, or other features."""
         try:
             self.load_state_dict(load_file(path))
         except (OSError, SafetensorError, RuntimeError) as error:
