@@ -15,7 +15,7 @@ from typing import Annotated, Any, cast
 import typer
 
 from tlw import __version__
-from tlw.cli import audits, configs, costs, doctor, inputs, networks, reproduce, scores
+from tlw.cli import audits, configs, costs, doctor, figures, inputs, networks, reproduce, scores
 from tlw.runtime.errors import printable
 from tlw.runtime.stopping import stopping_signals
 
@@ -42,6 +42,8 @@ _VERBS: dict[str, Callable[..., Any]] = {
     "verify": audits.verify,
     "tables": scores.tables,
     "compare": scores.compare,
+    "pictures": figures.pictures,
+    "figures": figures.figures,
     "cite": scores.cite,
     "reproduce": reproduce.reproduce,
     "upscale": networks.upscale,

@@ -49,9 +49,11 @@ def forest(differences: pd.DataFrame) -> "Figure":
 def _places(shown: pd.DataFrame) -> dict[tuple, float]:
     """The height of each line: pairs of losses together, a gap between them."""
     lines = shown[["loss", "against", "scale", "backbone", "benchmark"]].drop_duplicates()
+    pairs = list(dict.fromkeys(lines[["loss", "against"]].itertuples(index=False, name=None)))
+    ordered = sorted(lines.itertuples(index=False, name=None), key=lambda x: pairs.index(x[:2]))
     places: dict[tuple, float] = {}
     at, last = 0.0, None
-    for line in lines.itertuples(index=False, name=None):
+    for line in ordered:
         at += 0.0 if last is None else (1.0 if last == line[:2] else 1.8)
         last = line[:2]
         places[line] = at
@@ -72,8 +74,9 @@ def _draw(panel: "Axes", part: pd.DataFrame, metric: str, places: dict, colours:
         clear = d["significant"] in ("better", "worse") and d["p_corrected"] <= 0.05
         face = colour if clear else "white"
         panel.plot(sign * d["change"], y, "o", ms=3.6, mfc=face, mec=colour, mew=1.0, zorder=3)
-    better = "higher" if more_is_better else "lower"
-    panel.set_xlabel(f"gain in {head}, {better} is better  →")
+    panel.set_xlabel(f"improvement of {head}  →")
+    panel.locator_params(axis="x", nbins=5)
+    panel.tick_params(axis="y", length=0)
     panel.grid(axis="y", visible=False)
 
 

@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, which the colour-blind tell apart; sizes are those 
 paper, so that 8 points are 8 points in print.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +31,7 @@ _LOOK: dict[str, Any] = {
     **{"figure.constrained_layout.use": True, "figure.facecolor": "white", "savefig.dpi": 300},
     **{"pdf.fonttype": 42, "svg.hashsalt": "tlw", "svg.fonttype": "path"},
 }
-FORMATS = ("pdf", "png", "svg")
+FORMATS = ("pdf", "png")
 
 
 @contextmanager
@@ -45,6 +46,7 @@ def styled() -> Iterator[None]:
     from matplotlib import pyplot
 
     pyplot.switch_backend("agg")
+    logging.getLogger("fontTools").setLevel(logging.WARNING)  # it names every glyph of a PDF
     with matplotlib.rc_context(cast(Any, _LOOK)):
         try:
             yield

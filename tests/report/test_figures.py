@@ -1,0 +1,149 @@
+"""Figures: what is drawn is what was computed, and all of it by the command."""
+
+import json
+import subprocess
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from png_files import write_image
+from scored_cells import scored
+from test_claims import scores_with
+from toys import photograph, tlw, toy_cell
+
+from tlw.data.pairs import Pairs, write_pairs
+from tlw.data.protocols import PROTOCOLS
+from tlw.losses.weight_net import WeightNet
+from tlw.networks.sr_net import build_network, save_network, super_resolve
+from tlw.report.claims import compared
+from tlw.report.figures.fixed_sum import moved
+from tlw.report.figures.forest import forest
+from tlw.report.figures.style import styled
+from tlw.report.figures.weights import STAGES, stages
+from tlw.scoring.shown import LEAST, MOST, choose, read_pictures, where_they_differ
+
+
+@pytest.mark.parametrize(("share", "k"), [(0.1, 0.3), (0.7, 0.3), (0.3, 0.9), (0.5, 0.5)])
+def test_curves_of_fixed_sum_are_equation_5(share, k):
+    x, y = moved(share, k)
+    n, s = 1000, share * 1000
+    expected = x + (k * n - s) / (n - s) * (1 - x) if k * n > s else x - (s - k * n) / s * x
+    torch.testing.assert_close(y, expected)
+
+
+def test_a_forest_plot_has_each_difference_with_better_to_the_right():
+    scores = scores_with({"l1": 0, "l1-tlw": 0.05, "mse": 0, "mse-tlw": -0.05})
+    pairs = [("l1-tlw", "l1"), ("mse-tlw", "mse")]
+    table = compared(scores, pairs, ("psnr_y", "lpips_vgg"))
+    with styled():
+        psnr, lpips = forest(table).axes
+        for panel, metric, sign in ((psnr, "psnr_y", 1), (lpips, "lpips_vgg", -1)):
+            points = [line.get_xdata()[0] for line in panel.lines if line.get_marker() == "o"]
+            expected = sign * table[table["metric"] == metric]["change"]
+            np.testing.assert_allclose(sorted(points), sorted(expected))
+        names = [label.get_text() for label in psnr.get_yticklabels()]
+    assert len(names) == 8 and names[0] == "edsr ×4, Set5"
+
+
+def test_images_are_chosen_where_losses_differ_most_and_least_and_where_they_are_named():
+    scores = pd.DataFrame(
+        [
+            {"backbone": "edsr", "loss": loss, "seed": "0", "benchmark": "Set5", "image": image}
+            | {"psnr_y": 30.0, "lpips_vgg": 0.2 + 0.1 * far * (loss == "l1")}
+            for loss in ("l1", "mse")
+            for far, image in enumerate(("a.png", "b.png", "c.png"))
+        ]
+    )
+    assert choose(scores) == [("Set5", "c.png", MOST), ("Set5", "a.png", LEAST)]
+    assert [image for _, image, _ in choose(scores, ["Set5/b.png"])] == ["b.png", "c.png", "a.png"]
+    with pytest.raises(ValueError, match=r"Set5/d\.png: expected an image that was scored"):
+        choose(scores, ["Set5/d.png"])
+
+
+def test_the_part_shown_is_where_images_differ():
+    one = torch.zeros(3, 60, 80)
+    other = one.clone()
+    other[:, 40:50, 60:70] = 1
+    top, left, side = where_they_differ([one, other], 2, side=20)
+    assert side == 20 and 30 <= top <= 40 and 50 <= left <= 60
+    assert where_they_differ([one, one], 4, side=200) == (0, 0, 60)
+
+
+def test_the_weights_drawn_are_those_of_the_trained_network(tmp_path):
+    cell = toy_cell("l1-tlw")
+    net = WeightNet(features=cell.loss.features, over=cell.loss.fixed_sum_over)
+    net.save(tmp_path / "weight_net.safetensors")
+    hr, sr = torch.rand(2, 1, 3, 32, 32)
+    found, k = stages(cell, tmp_path, hr, sr)
+    assert list(found) == list(STAGES)
+    mean = net.train()(2 * hr - 1, 2 * sr - 1, k).detach()
+    torch.testing.assert_close(found["after FixedSum"], mean)
+    assert mean.mean().item() == pytest.approx(k) and k > 0.3
+    with pytest.raises(ValueError, match="expected a cell of a weighted loss, found l1"):
+        stages(toy_cell("l1"), tmp_path, hr, sr)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Two networks as training and scoring leave them, and the pairs that they were scored on."""
+    photographs = [tmp_path / "images" / f"{name}.png" for name in "ab"]
+    for path, name in zip(photographs, ("astronaut", "coffee"), strict=True):
+        write_image(path, photograph(name))
+    options = {"name": "toy", "scale": 2, "protocol": PROTOCOLS["paper"], "use": "test"}
+    write_pairs(photographs, tmp_path / "toy.h5", **options)
+    for i, loss in enumerate(("l1", "mse")):
+        cell = toy_cell(loss)
+        images = {("toy", "a.png"): (30 + i, 0.2), ("toy", "b.png"): (31, 0.3 + i / 10)}
+        row = (cell.backbone_name, cell.scale, loss)
+        folder = scored(tmp_path / "grid", images, row=row, record={"digest": cell.digest})
+        (folder / "cell.json").write_text(cell.model_dump_json())
+        (folder / "training.csv").write_text("step,epoch,loss\n1,0,0.5\n2,0,0.25\n")
+        torch.manual_seed(i)
+        net = build_network(cell.backbone, cell.scale)
+        save_network(folder / "weights.safetensors", net, cell)
+    return tmp_path
+
+
+def done(*words) -> subprocess.CompletedProcess:
+    return subprocess.run(tlw(*words), capture_output=True, text=True)
+
+
+def test_the_commands_make_pictures_and_figures_from_a_runs_folders(run):
+    cells = sorted((run / "grid").iterdir())
+    weights = [folder / "weights.safetensors" for folder in cells]
+    made = done("pictures", *weights, "--pairs", run / "toy.h5", "-o", run / "pictures")
+    assert made.returncode == 0, made.stderr
+    content = read_pictures(run / "pictures" / "index.json")
+    first = content["pictures"][0]
+    assert (first["image"], first["why"]) == ("b.png", MOST) and "LPIPS vgg" in content["rule"]
+
+    from tlw.networks.sr_net import load_network
+
+    pairs = Pairs(run / "toy.h5")
+    net, _ = load_network(weights[0])
+    sr = super_resolve(net, pairs[pairs.names.index("b.png")][0]).clamp(0, 1)
+    shown = np.asarray(Image.open(first["files"]["toy/l1"]))
+    side = len(shown)
+    part = sr[:, first["top"] : first["top"] + side, first["left"] : first["left"] + side]
+    expected = (part * 255 + 0.5).floor().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(shown, expected)
+
+    index = run / "pictures" / "index.json"
+    drawn = done("figures", *cells, "--pictures", index, "-o", run / "figures")
+    assert drawn.returncode == 0, drawn.stderr
+    captions = json.loads((run / "figures" / "captions.json").read_text())
+    assert set(captions) == {"fixed_sum", "comparison_toy_x2", "curves", "tradeoff", "time"}
+    for name in captions:
+        assert (run / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        assert Image.open(run / "figures" / f"{name}.png").width in (1050, 2160)
+    assert "forest: not drawn: a forest plot needs differences with intervals" in drawn.stderr
+
+
+def test_a_figure_that_is_asked_for_and_cannot_be_drawn_is_an_error(run):
+    cells = sorted((run / "grid").iterdir())
+    failed = done("figures", *cells, "--figure", "forest", "-o", run / "figures")
+    assert failed.returncode == 1 and "found none: score five images or more" in failed.stderr
+    unknown = done("figures", *cells, "--figure", "forrest", "-o", run / "figures")
+    assert unknown.returncode == 1 and "did you mean" in unknown.stderr

@@ -1,0 +1,85 @@
+"""Verbs that make what one looks at: pictures of networks, figures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tlw.cli.options import (
+    Device,
+    Networks,
+    PairsFiles,
+    Threads,
+    Trusted,
+    may_be_imported,
+    set_threads,
+)
+
+_Folder = Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")]
+
+
+def pictures(
+    weights: Annotated[
+        list[Path],
+        typer.Argument(help="Weights files of one scale, each with scores.csv beside it."),
+    ],
+    pairs: PairsFiles,
+    output: _Folder,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Shown besides those that the rule chooses, as Set14/comic.png; repeatable.",
+            show_default="none",
+        ),
+    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    network: Networks = None,
+    trust: Trusted = None,
+) -> None:
+    """Makes pictures to compare: where losses differ most and least, and what each makes of it."""
+    import pandas as pd
+
+    from tlw.report.tables import read_scores
+    from tlw.runtime.devices import pick_device
+    from tlw.scoring.shown import write_pictures
+
+    set_threads(threads)
+    scores = pd.concat([read_scores(path.with_name("scores.csv")) for path in weights])
+    index = write_pictures(
+        weights,
+        pairs,
+        scores,
+        output,
+        device=str(pick_device(device)),
+        named=image or (),
+        networks=may_be_imported(network, trust),
+    )
+    print(index)  # noqa: T201
+
+
+def figures(
+    cells: Annotated[list[Path], typer.Argument(help="Folders of scored cells, in row order.")],
+    output: _Folder,
+    figure: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this one; repeatable.", show_default="all that can be drawn"),
+    ] = None,
+    picture: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--pictures", help="index.json of `tlw pictures`; repeatable.", show_default="none"
+        ),
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=2, help="The paper's table to show beside.", show_default="neither"
+        ),
+    ] = None,
+) -> None:
+    """Draws figures of scored cells as PDF and PNG."""
+    from tlw.report.figures.drawn import Source, draw
+
+    for name in draw(Source(cells, picture or (), number), output, figure or ()):
+        print(output / f"{name}.pdf")  # noqa: T201
