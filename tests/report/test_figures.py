@@ -15,9 +15,11 @@ from toys import photograph, tlw, toy_cell
 
 from tlw.data.pairs import Pairs, write_pairs
 from tlw.data.protocols import PROTOCOLS
+from tlw.losses.tlw import k_schedule
 from tlw.losses.weight_net import WeightNet
 from tlw.networks.sr_net import build_network, save_network, super_resolve
 from tlw.report.claims import compared
+from tlw.report.figures.example import example
 from tlw.report.figures.fixed_sum import moved
 from tlw.report.figures.forest import forest
 from tlw.report.figures.style import styled
@@ -83,6 +85,25 @@ def test_the_weights_drawn_are_those_of_the_trained_network(tmp_path):
     assert mean.mean().item() == pytest.approx(k) and k > 0.3
     with pytest.raises(ValueError, match="expected a cell of a weighted loss, found l1"):
         stages(toy_cell("l1"), tmp_path, hr, sr)
+
+
+def test_the_example_goes_from_lr_to_hr_and_shows_the_weights(tmp_path):
+    cell = toy_cell("l1-tlw")
+    net = WeightNet(features=cell.loss.features, over=cell.loss.fixed_sum_over)
+    net.save(tmp_path / "weight_net.safetensors")
+    names = ("lr", "bicubic", "hr", "toy/l1", "toy/l1-tlw")
+    files = {name: tmp_path / f"{i}.png" for i, name in enumerate(names)}
+    for path in files.values():
+        write_image(path, photograph(size=(32, 32)))
+    with styled():
+        panels = example(cell, tmp_path, files).axes
+        titles = [panel.get_title() for panel in panels]
+        drawn = torch.from_numpy(panels[5].images[0].get_array().data)
+    assert titles == ["lr", "bicubic", "l1", "l1-tlw", "hr", "weights, k = 0.30"]
+    k = k_schedule(cell.recipe.epochs - 1)
+    assert drawn.mean().item() == pytest.approx(k, rel=1e-4)
+    with pytest.raises(ValueError, match="an example needs pictures of toy/l1, found none"):
+        example(cell, tmp_path, {k: v for k, v in files.items() if k != "toy/l1"})
 
 
 @pytest.fixture

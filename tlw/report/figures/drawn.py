@@ -3,13 +3,15 @@
 import json
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from tlw.config.config import read_cell
+from tlw.config.config import Cell, read_cell
 from tlw.config.settings import TLWSettings
 from tlw.report.figures.comparison import comparison
 from tlw.report.figures.curves import training_curves
+from tlw.report.figures.example import example
 from tlw.report.figures.fixed_sum import fixed_sum_curves
 from tlw.report.figures.forest import forest
 from tlw.report.figures.style import save, styled
@@ -53,25 +55,41 @@ def _fixed_sum(source: Source) -> Iterator[Drawn]:
     )
 
 
-def _weights(source: Source) -> Iterator[Drawn]:
-    weighted = [c for c in source.cells if (c / "weight_net.safetensors").exists()]
+def _weighted(source: Source) -> Iterator[tuple[Cell, Path, dict]]:
+    """Cells whose weighting network was trained and kept, each with a picture of theirs."""
+    kept = [c for c in source.cells if (c / "weight_net.safetensors").exists()]
     for index in source.pictures:
         picture = read_pictures(index)["pictures"][0]
-        for folder in weighted:
+        for folder in kept:
             cell = read_cell(folder / "cell.json")
-            name = f"{cell.backbone_name}/{cell.loss_name}"
-            if not isinstance(cell.loss, TLWSettings) or cell.loss.weighting != "trained":
-                continue
-            if cell.scale == picture["scale"] and name in picture["files"]:
-                files = picture["files"]
-                yield Drawn(
-                    "weights",
-                    f"The weights of {cell.backbone_name} ×{cell.scale} with {cell.loss_name} at "
-                    f"the end of its training, for {Path(picture['image']).stem}: what the "
-                    "weighting network gives, what FixedSum makes of it, and a sample.",
-                    weight_stages(cell, folder, files["hr"], files[name]),
-                )
-                return
+            trained = isinstance(cell.loss, TLWSettings) and cell.loss.weighting == "trained"
+            shown = f"{cell.backbone_name}/{cell.loss_name}" in picture["files"]
+            if trained and shown and cell.scale == picture["scale"]:
+                yield cell, folder, picture
+
+
+def _weights(source: Source) -> Iterator[Drawn]:
+    for cell, folder, picture in islice(_weighted(source), 1):
+        files, image = picture["files"], Path(picture["image"]).stem
+        yield Drawn(
+            "weights",
+            f"The weights of {cell.backbone_name} ×{cell.scale} with {cell.loss_name} at the end "
+            f"of its training, for {image}: what the weighting network gives, what FixedSum makes "
+            "of it, and a sample.",
+            weight_stages(
+                cell, folder, files["hr"], files[f"{cell.backbone_name}/{cell.loss_name}"]
+            ),
+        )
+
+
+def _example(source: Source) -> Iterator[Drawn]:
+    for cell, folder, picture in islice(_weighted(source), 1):
+        yield Drawn(
+            "example",
+            f"{Path(picture['image']).stem} of {picture['benchmark']} at ×{cell.scale}: lr, "
+            f"bicubic, {cell.backbone_name} trained without and with weights, hr, and the weights.",
+            example(cell, folder, picture["files"]),
+        )
 
 
 def _comparison(source: Source) -> Iterator[Drawn]:
@@ -117,7 +135,12 @@ def _time(source: Source) -> Iterator[Drawn]:
 
 
 FIGURES: dict[str, Callable[[Source], Iterator[Drawn]]] = {
-    **{"fixed_sum": _fixed_sum, "weights": _weights, "comparison": _comparison},
+    **{
+        "fixed_sum": _fixed_sum,
+        "weights": _weights,
+        "example": _example,
+        "comparison": _comparison,
+    },
     **{"curves": _curves, "tradeoff": _tradeoff, "forest": _forest, "time": _time},
 }
 
