@@ -1,6 +1,6 @@
 """What the paper claims, as comparisons of trained cells, and what decides them.
 
-The rules are those of docs/reproduction.md, written down before any weighted network was scored.
+The rules are those of docs/reproduction.md, written down before the trainings that they judge.
 """
 
 from collections.abc import Sequence
