@@ -14,13 +14,14 @@ export TLW_WEIGHTS ?= $(CURDIR)/resources/weights
 # of many short jobs would compile torch anew if the environment forbade it.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: toy test test-all verify lint clean help
+.PHONY: toy test test-all verify gpu lint clean help
 
 help:
 	@echo "make toy       the whole workflow in small: real photographs, all losses, a few minutes"
 	@echo "make test      the fast tests"
 	@echo "make test-all  the slow ones, too"
 	@echo "make verify    the paper's bicubic numbers beside ours, of the benchmarks in resources/images"
+	@echo "make gpu       on a machine with a GPU: tests, judge, steps and trainings, in ten minutes"
 	@echo "make lint      style and types of the code, style of the workflow"
 	@echo "make clean     removes the virtual environment and the toy results"
 
@@ -37,6 +38,10 @@ test-all: $(VENV)/installed
 
 verify: $(VENV)/installed
 	tlw verify
+
+gpu: $(VENV)/installed
+	tlw fetch-weights vgg
+	python benchmarks/first_light.py
 
 lint: $(VENV)/installed
 	ruff check tlw tests workflow benchmarks examples

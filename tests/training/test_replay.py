@@ -1,6 +1,8 @@
 """Replayed steps, recorded on a CPU by a tape of its operations; on a GPU by CUDA graphs."""
 
 import gc
+import re
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
@@ -10,6 +12,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from toys import CROPS, SMALL_EDSR, SMALL_HAT, SMALL_RCAN, SMALL_VDSR, toy_cell
+from toys import run as run_command
 from trainings import assert_same_results, train_here
 
 from tlw.config.config import Cell
@@ -249,17 +252,28 @@ def test_a_gpu_s_replayed_steps_are_those_taken_one_by_one(backbone, loss, preci
     cell, device = small_cell(backbone, loss, precision), torch.device("cuda")
     plain, replayed = Run(cell, device), Run(cell, device, cuda_graphs=True)
     for one, other in zip(steps(plain), steps(replayed), strict=True):
-        assert other == pytest.approx(one, rel=1e-2)  # sums on a GPU come in any order
+        # sums on a GPU come in any order; phi's loss passes through zero, so it is a sum's rest
+        assert other == pytest.approx(one, rel=1e-2, abs=1e-4)
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_a_step_that_asks_a_gpu_for_values_is_refused_with_what_to_do():
-    device = torch.device("cuda")
-    replayed = Replayed(
-        lambda lr, hr: {"loss": (hr - lr).sum().item()}, lambda: CudaGraphs(device, [])
-    )
-    images = torch.rand(1, 3, 8, 8, device=device)
-    replayed(images, images)
-    with pytest.raises(ValueError, match=r"cannot be recorded .* needs cuda_graphs: false"):
-        replayed(images, images)
+    """In a process of its own: up to torch 2.11 a failed capture ends the use of CUDA in its."""
+    done = run_command([sys.executable, "-c", ASKS_FOR_A_VALUE])
+    assert done.returncode and done.stdout == "taken as it is\n"
+    assert re.search(r"ValueError: .*cannot be recorded .* needs cuda_graphs: false", done.stderr)
+
+
+ASKS_FOR_A_VALUE = """
+import torch
+from tlw.training.replay import CudaGraphs, Replayed
+
+device = torch.device("cuda")
+step = lambda lr, hr: {"loss": (hr - lr).sum().item()}
+replayed = Replayed(step, lambda: CudaGraphs(device, []))
+images = torch.rand(1, 3, 8, 8, device=device)
+replayed(images, images)
+print("taken as it is", flush=True)
+replayed(images, images)
+"""
