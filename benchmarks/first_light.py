@@ -1,11 +1,12 @@
-"""A first session with a GPU: tests, judge, steps and trainings, in some ten minutes.
+"""A first session with a GPU: tests, judge, steps, sharing and trainings, in some ten minutes.
 
 Shows on one GPU what a machine without one cannot: that the tests marked `gpu` pass; that the judge
 computes there what it computes on the CPU; how long steps take, eager and replayed, each hidden
-wait for the GPU being an error; and that a cell of each loss is trained, stopped, resumed and
-scored by the command line. Prints a line for each finding as it comes, and writes all as JSON. The
-exit code is 1 where one is not as it should be. `make gpu` runs it. It needs no network but for the
-judge's weights (`tlw fetch-weights vgg`): the images are those that scikit-image ships.
+wait for the GPU being an error; what four trainings beside each other gain; and that a cell of each
+loss is trained, stopped, resumed and scored by the command line. Prints a line for each finding as
+it comes, and writes all as JSON. The exit code is 1 where one is not as it should be. `make gpu`
+runs it. It needs no network but for the judge's weights (`tlw fetch-weights vgg`): the images are
+those that scikit-image ships.
 """
 
 import argparse
@@ -38,7 +39,9 @@ STEPS = [
     *("edsr,l1-tlw,float32", "edsr,l1,float32", "vdsr,l1-tlw,float32"),
 ]  # fmt: skip
 QUICK_STEPS = ["edsr,l1,float32", "edsr,l1-tlw,bf16-mixed"]
+SHARED = ("edsr,l1-tlw,bf16-mixed", "edsr,l1,bf16-mixed")
 TIMED = 20  # steps
+SHARED_SECONDS = 4.0
 # Of the judge on a GPU against the CPU's, relative: sums in another order; bfloat16's 8 bits.
 BOUNDS = {"float32": 1e-5, "bf16-mixed": 3e-2}
 
@@ -56,7 +59,7 @@ def finding(stage: str, what: str, ok: bool, found: str, **numbers: float | None
 
 def tests(options: argparse.Namespace) -> Iterator[Finding]:
     """The tests marked gpu."""
-    words = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests"]
+    words = ["-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", "tests/training"]
     done = _python(words, options, seconds=400)
     last = done.stdout.strip().splitlines()[-1:] or [done.stderr.strip()[-300:]]
     if done.returncode:
@@ -164,6 +167,56 @@ def _milliseconds(run: Run, lr: torch.Tensor, hr: torch.Tensor) -> float:
     return (time.perf_counter() - began) / TIMED * 1e3
 
 
+# --- sharing ----------------------------------------------------------------------------------
+
+
+def sharing(options: argparse.Namespace) -> Iterator[Finding]:
+    """Steps a second of one training and of four beside each other, which NVIDIA's MPS decides."""
+    for case in SHARED[:1] if options.quick else SHARED:
+        alone, together = (_steps_a_second(case, count, options) for count in (1, 4))
+        text = (
+            f"one {alone:.1f} steps/s, four {together:.1f} together: {together / alone:.2f} times"
+        )
+        numbers = {"alone": round(alone, 2), "together": round(together, 2)}
+        yield finding("sharing", case, True, text, **numbers)
+
+
+def _steps_a_second(case: str, count: int, options: argparse.Namespace) -> float:
+    """Of so many processes together, which begin when all are ready."""
+    words = [sys.executable, __file__, "--share", case, *_asked(options)]
+    children = [
+        subprocess.Popen(
+            words, env=_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        for _ in range(count)
+    ]
+    for child in children:
+        if not child.stdout or child.stdout.readline() != "ready\n":
+            raise SystemExit(f"sharing: {case}: a process did not come as far as its steps")
+    said = [child.stdin for child in children if child.stdin]
+    for stdin in said:
+        stdin.write("go\n")
+        stdin.flush()
+    return sum(float(child.communicate()[0]) for child in children)
+
+
+def share(options: argparse.Namespace) -> None:
+    """What `sharing` reads: steps a second, over four seconds from its word on."""
+    backbone, loss, precision = options.share.split(",")
+    settings = cell(backbone, 4, loss, precision=precision)
+    lr, hr = (x.mul(255).byte().to(options.device) for x in batch(336, 4))
+    run = Run(settings, options.device, options.judge_folder, cuda_graphs=True)
+    run.start_epoch(0)
+    _milliseconds(run, lr, hr)
+    print("ready", flush=True)
+    sys.stdin.readline()
+    began, taken = time.perf_counter(), 0
+    while time.perf_counter() - began < SHARED_SECONDS:
+        _milliseconds(run, lr, hr)
+        taken += TIMED
+    print(taken / (time.perf_counter() - began), flush=True)
+
+
 # --- trainings --------------------------------------------------------------------------------
 
 
@@ -198,7 +251,7 @@ def _cells(folder: Path) -> list[Cell]:
         "results": str(folder / "results"),
         "test": ["toy-test"],
         "grids": {"light": grid},
-        "recipes": {"whole": {"sampling": "whole", "epochs": 200, "precision": "bf16-mixed"}},
+        "recipes": {"whole": {"sampling": "whole", "epochs": 50, "precision": "bf16-mixed"}},
     }
     return Config.parse(config, "first light").cells("light")
 
@@ -210,14 +263,14 @@ def _training(
     at.mkdir()
     (at / "cell.json").write_text(settings.model_dump_json(), encoding="utf-8")
     words = ["-m", "tlw.cli", "train", str(at / "cell.json"), "--pairs", str(pairs["train"])]
-    words += ["--folder", str(at), "--device", str(options.device), "--cuda-graphs"]
+    words += ["--folder", str(at)]
     words += ["--cells-per-gpu", str(len(LOSSES)), *_asked(options)]
     child = subprocess.Popen([sys.executable, *words], env=_environment(), stderr=subprocess.PIPE)
     deadline = time.monotonic() + 200
     while not list(at.glob("**/training.csv")) and child.poll() is None:
         if time.monotonic() > deadline:
             break
-        time.sleep(0.1)
+        time.sleep(0.05)
     child.send_signal(signal.SIGTERM)
     said = child.communicate()[1].decode()
     if child.returncode != 128 + signal.SIGTERM:
@@ -246,7 +299,8 @@ def _training(
 
 def _asked(options: argparse.Namespace) -> list[str]:
     """The options that a child gets, too."""
-    return ["--judge-folder", str(options.judge_folder)] if options.judge_folder else []
+    judge = ["--judge-folder", str(options.judge_folder)] if options.judge_folder else []
+    return ["--device", str(options.device), *judge]
 
 
 def _environment() -> dict[str, str]:
@@ -270,7 +324,9 @@ def _python(
         )
 
 
-STAGES = {"tests": tests, "judge": judges, "steps": steps, "trainings": trainings}
+STAGES = {
+    "tests": tests, "judge": judges, "steps": steps, "sharing": sharing, "trainings": trainings,
+}  # fmt: skip
 
 
 def main() -> int:
@@ -279,12 +335,13 @@ def main() -> int:
     found.set_defaults(device="cuda")
     found.add_argument("--stage", dest="stages", nargs="+", choices=STAGES, default=list(STAGES))
     found.add_argument("--json", type=Path, default=Path("results/first_light.json"))
-    found.add_argument("--cases", nargs="+", help=argparse.SUPPRESS)
-    if "--cases" in sys.argv:
-        options = found.parse_args()
+    found.add_argument("--cases", nargs="+", help=argparse.SUPPRESS)  # of a child of `steps`
+    found.add_argument("--share", help=argparse.SUPPRESS)  # of one of `sharing`
+    options = found.parse_args()
+    if options.cases or options.share:
         options.device = torch.device(options.device)
         with full_float32():
-            print_steps(options)
+            print_steps(options) if options.cases else share(options)
         return 0
     options = start(found)
     if options.device.type != "cuda":

@@ -1,9 +1,12 @@
 """The benchmarks: their baselines compute what the package computes, and every script runs."""
 
+import argparse
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import first_light
 import numpy as np
 import pytest
 import torch
@@ -11,8 +14,9 @@ from common import interleave, quartiles, ratio
 from precision import CRITERION, deviations, keeps_bounds, looked_at
 from reference import PlainJudge, ReferenceTraining
 from torch import nn
-from toys import environment, toy_cell
+from toys import CROPS, SMALL_EDSR, environment, toy_cell
 
+from tlw.config.config import Cell
 from tlw.judge.lpips import Judge
 from tlw.losses.tlw import TLWLoss
 from tlw.training.trainer import Run
@@ -193,8 +197,41 @@ def test_a_script_says_what_it_ran_on_and_prints_its_ratios(name):
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_without_a_gpu_first_light_says_what_it_needs():
+    for options, words in (("cuda", "'cuda' cannot be used"), ("cpu", "expected a GPU")):
+        done = subprocess.run(
+            [sys.executable, SCRIPTS / "first_light.py", "--device", options],
+            capture_output=True, text=True, env=environment(),
+        )  # fmt: skip
+        assert done.returncode == 1 and words in done.stderr
+
+
+@pytest.mark.slow
+def test_first_light_s_judge_and_trainings_are_right_on_a_cpu_too(monkeypatch):
+    cells = first_light._cells
+
+    def small(folder: Path) -> list[Cell]:
+        crops = {"precision": "float32", **CROPS, "epochs": 20}
+        return [
+            Cell.parse(
+                cell.model_dump()
+                | {"backbone": SMALL_EDSR, "recipe": cell.recipe.model_dump() | crops},
+                "small",
+            )
+            for cell in cells(folder)
+        ]
+
+    monkeypatch.setattr(first_light, "_cells", small)
+    monkeypatch.setattr(first_light, "LOSSES", ("l1", "l1-udl"))
+    options = argparse.Namespace(device=CPU, judge_folder=None)
+    found = [*first_light.judges(options), *first_light.trainings(options)]
+    assert len(found) == 4 and all(one["ok"] for one in found), found
+    assert all(re.search(r"resumed at step [1-9]", one["found"]) for one in found[2:])
+
+
 def test_every_script_is_run_here_and_described():
     scripts = {path.stem for path in SCRIPTS.glob("*.py") if "__main__" in path.read_text()}
-    assert scripts == {*CALLS, "coverage"}  # see tests/report/test_intervals.py
+    assert scripts == {*CALLS, "first_light", "coverage"}  # see tests/report/test_intervals.py
     page = (SCRIPTS / "README.md").read_text()
     assert all(f"`{path.name}`" in page for path in SCRIPTS.glob("*.py"))

@@ -201,7 +201,7 @@ def test_a_changed_setting_changes_the_cells_that_it_touches_and_no_others(place
         ("threads", 2),
         ("checkpoint_seconds", 7),
         ("cells_per_gpu", 2),
-        ("cuda_graphs", True),
+        ("cuda_graphs", False),
         ("resources", {"vdsr": {"mem_mb": 4000}}),
         ("test", ["Set14"]),
         ("grids/table/title", "Another title"),

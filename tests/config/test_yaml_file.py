@@ -148,7 +148,7 @@ def test_whatever_is_written_as_json_or_as_yaml_comes_back(value):
 def test_the_files_that_are_shipped_are_read_as_pyyaml_reads_them():
     files = [*ROOT.glob("config/*.yaml"), *ROOT.glob("examples/*.yaml"), *ROOT.glob("slurm/*.yaml"),
              KNOWN]  # fmt: skip
-    assert len(files) == 6
+    assert len(files) == 7
     for path in files:
         assert read_yaml(path) == yaml.safe_load(path.read_text())
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scored_cells import sections
 from test_claims import scores_with
@@ -52,6 +53,19 @@ def test_means_verdicts_and_pairs_are_those_of_the_scores():
     assert [line[0] for line in controls[2:]] == 2 * ["l1-random against l1"] + 2 * [
         "l1-tlw against l1-random"
     ]
+
+
+def test_trainings_done_again_tell_how_much_that_changes_and_decide_nothing():
+    scores = study()
+    again = scores[scores["loss"] == "l1"].assign(study="made-up-again", device="GPU")
+    again["psnr_y"] += np.where(again["seed"].astype(int) % 2, 0.01, -0.02)
+    told = sections(results(pd.concat([scores, again]), "figures"))
+    assert list(told) == list(sections(results(scores, "figures")))
+    _, table = told["What was trained"]
+    line = next(x for x in table if x[:2] == ["edsr x4", "Set5"])
+    assert line[2:5] == ["5", "-0.008", "0.017"]  # of -.02 three times, .01 twice
+    l1 = scores.query("backbone == 'edsr' and benchmark == 'Set5' and loss == 'l1'")
+    assert line[5] == f"{l1.groupby('seed')['psnr_y'].mean().std():.3f}"
 
 
 def test_the_command_adds_nothing_twice_and_keeps_what_people_wrote(tmp_path):

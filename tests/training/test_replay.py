@@ -138,6 +138,21 @@ def test_a_size_s_first_step_is_taken_the_second_recorded_and_none_after_it(loss
     assert len(calls) == taken
 
 
+def test_an_eager_step_amid_replayed_ones_is_the_same_and_shows_its_gradient():
+    cell = small_cell(SMALL_EDSR, "l1", "float32")
+    plain, replayed = Run(cell, CPU), Run(cell, CPU)
+    replayed.replayed = Replayed(replayed._take, Tape)
+    lr, hr = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 32, 32)
+    for step in range(1, 7):
+        plain.step(lr, hr)
+        replayed.step(lr, hr, eager=step in (1, 5))
+        if step == 5:
+            for run in (plain, replayed):
+                run.note_gradient(step)
+    assert replayed.gradient_rms == plain.gradient_rms and plain.gradient_rms[5] > 0
+    torch.testing.assert_close(plain.net.state_dict(), replayed.net.state_dict(), rtol=0, atol=0)
+
+
 def test_figures_of_a_step_stay_when_the_next_one_is_replayed():
     weight = torch.zeros(3)
     replayed = Replayed(lambda lr, hr: {"loss": weight.add_(hr - lr).sum(), "scale": 2.0}, Tape)

@@ -133,14 +133,9 @@ def test_a_run_gone_on_with_under_other_versions_is_on_record_as_made_by_both(
     assert [(s.start, s.versions["torch"]) for s in other.sittings] == [(0, "2.6.0"), (3, "2.7.0")]
 
 
-def test_the_scale_of_the_gradient_is_kept_at_the_powers_of_ten():
+def test_the_scale_of_a_step_s_gradient_is_kept():
     run = Run(toy_cell(backbone=SMALL_EDSR, recipe=CROPS), CPU)
-    lr, hr = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 32, 32)
-    for steps in range(1, 12):
-        run.step(lr, hr)
-        run.note_gradient(steps)
-    assert list(run.gradient_rms) == [1, 10]
-    run.step(lr, hr)
+    run.step(torch.rand(1, 3, 16, 16), torch.rand(1, 3, 32, 32))
     run.note_gradient(100)
     gradient = torch.cat([p.grad.flatten() for p in run.net.parameters()])
     assert run.gradient_rms[100] == pytest.approx(gradient.square().mean().sqrt().item())

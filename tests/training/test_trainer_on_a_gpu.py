@@ -23,9 +23,9 @@ def test_while_it_trains_a_gpu_would_convolve_in_float32_not_in_tf32(tmp_path, p
     is_newer = hasattr(torch.backends.cuda.matmul, "fp32_precision")
     switch, name = (cudnn.conv, "fp32_precision") if is_newer else (cudnn, "allow_tf32")
 
-    def step(self, *images):
+    def step(self, *images, **options):
         found.append(getattr(switch, name))
-        return take(self, *images)
+        return take(self, *images, **options)
 
     monkeypatch.setattr(Run, "step", step)
     before = getattr(switch, name)
@@ -105,16 +105,18 @@ def test_no_step_on_a_gpu_mixes_devices_or_asks_for_a_value(pretended_gpu, backb
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("precision", ["float32", "bf16-mixed"])
 @pytest.mark.parametrize("loss", ["l1", "l1-tlw", "mse-tlw", "l1-udl"])
-def test_a_gpu_trains_and_resumes(tmp_path, pairs, monkeypatch, loss, precision):
+def test_a_gpu_trains_and_resumes(tmp_path, pairs, monkeypatch, loss, precision, graphs):
     cell = fragile_cell(loss, recipe=THREE_EPOCHS | {"precision": precision})
-    train(cell, [pairs], tmp_path / "whole", device="cuda")
+    options = {"device": "cuda", "cuda_graphs": graphs}
+    train(cell, [pairs], tmp_path / "whole", **options)
     monkeypatch.setenv("TOYS_SIGNAL", "SIGTERM@3")
     with pytest.raises(SystemExit):
-        train(cell, [pairs], tmp_path / "cell", device="cuda", workers=2)
+        train(cell, [pairs], tmp_path / "cell", workers=2, **options)
     monkeypatch.delenv("TOYS_SIGNAL")
-    train(cell, [pairs], tmp_path / "cell", device="cuda", workers=2)
+    train(cell, [pairs], tmp_path / "cell", workers=2, **options)
     losses = [
         [float(row["loss"]) for row in curve(tmp_path / name / "training.csv")]
         for name in ("whole", "cell")

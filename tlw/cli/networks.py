@@ -50,8 +50,8 @@ def train(
     ] = 150,
     cuda_graphs: Annotated[
         bool,
-        typer.Option("--cuda-graphs", help="A GPU replays recorded steps: small networks gain."),
-    ] = False,
+        typer.Option(help="A GPU replays recorded steps rather than wait for the host."),
+    ] = True,
 ) -> None:
     """Trains a cell, or goes on with it from its last checkpoint."""
     from tlw.config.config import read_cell

@@ -27,11 +27,11 @@ def reproduce(
     from tlw.report.claims import CLAIMS, compared, verdict
     from tlw.report.reproduced import add as add_runs
     from tlw.report.reproduced import in_study, read_reproduced
-    from tlw.report.reproduction import write_page
+    from tlw.report.reproduction import studies, write_page
 
     found = add_runs(add, scores) if add else read_reproduced(scores)
     write_page(found, page, page.parent / "reproduction")
-    for study in dict.fromkeys(found["study"]):
+    for study in studies(found):
         part = in_study(found, study)
         for claim in CLAIMS:
             said = verdict(compared(part, claim.pairs, claim.metrics))

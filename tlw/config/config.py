@@ -171,7 +171,7 @@ class Config(Model):
         default=1, ge=1, le=1000, description="jobs that may have a GPU at the same time"
     )
     cuda_graphs: Flag = Field(
-        default=False, description="a GPU replays training steps that it recorded"
+        default=True, description="a GPU replays training steps that it recorded"
     )
     threads: Whole = Field(default=4, ge=1, le=1024, description="CPU threads of a job")
     checkpoint_seconds: Number = Field(

@@ -1,7 +1,8 @@
 """The part of docs/reproduction.md that a command makes from the scores, and only that command.
 
 Each study is told by itself: what was trained, which claims its numbers decide, what the controls
-say, and the numbers.
+say, and the numbers. A study <name>-again holds trainings of study <name> that were done once more,
+which shows how much of a difference another device makes.
 """
 
 from pathlib import Path
@@ -19,6 +20,7 @@ from tlw.scoring.columns import METRICS, ROW
 BEGIN = "<!-- made by `tlw reproduce` from the scores; edits are lost -->"
 END = "<!-- end of what `tlw reproduce` makes -->"
 METRICS_SHOWN = ("psnr_y", "lpips_vgg")
+AGAIN = "-again"
 
 
 def write_page(scores: pd.DataFrame, page: Path, figures: Path) -> None:
@@ -33,7 +35,7 @@ def write_page(scores: pd.DataFrame, page: Path, figures: Path) -> None:
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
     made = results(scores, figures.relative_to(page.parent).as_posix())
-    for study in dict.fromkeys(scores["study"]):
+    for study in studies(scores):
         draw(in_study(scores, study), figures / f"{study}-claims")
     with written_aside(page) as aside:
         aside.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
@@ -53,12 +55,17 @@ def results(scores: pd.DataFrame, figures: str) -> str:
     if scores.empty:
         return "No training has been scored yet."
     return "\n\n".join(
-        _of_study(study, in_study(scores, study), figures)
-        for study in dict.fromkeys(scores["study"])
+        _of_study(study, in_study(scores, study), in_study(scores, study + AGAIN), figures)
+        for study in studies(scores)
     )
 
 
-def _of_study(study: str, scores: pd.DataFrame, figures: str) -> str:
+def studies(scores: pd.DataFrame) -> list[str]:
+    """Those that are told by themselves."""
+    return [name for name in dict.fromkeys(scores["study"]) if not name.endswith(AGAIN)]
+
+
+def _of_study(study: str, scores: pd.DataFrame, again: pd.DataFrame, figures: str) -> str:
     tables = {claim.name: compared(scores, claim.pairs, claim.metrics) for claim in CLAIMS}
     verdicts = "\n".join(
         f"- **{claim.name}, {claim.words}: {verdict(tables[claim.name])}** in the {study} study."
@@ -75,13 +82,15 @@ def _of_study(study: str, scores: pd.DataFrame, figures: str) -> str:
         _counts(tables),
         picture,
         "Gains with their 95 % intervals over images and seeds, better to the right. Filled points "
-        "are significant after correction; the grey band is too small to be of interest."
+        "are significant after correction over all that is shown, which is stricter than over one "
+        "claim; the grey band is too small to be of interest."
         if picture
         else "",
         "#### Controls",
         _controls(scores),
         "#### What was trained",
         _trained(scores),
+        _repeated(scores, again),
         "#### The numbers",
         _means(scores),
         *(_pairs(claim, tables[claim.name]) for claim in CLAIMS),
@@ -156,9 +165,9 @@ def _trained(scores: pd.DataFrame) -> str:
     cells = trainings(scores)
     rows = []
     for (backbone, scale), network in cells.groupby(["backbone", "scale"], sort=False):
-        plain = network[network["loss"] == "l1"]["seconds"].median()
+        plain = network[network["loss"] == "l1"].groupby("device")["seconds"].median()
         for loss, part in network.groupby("loss", sort=False):
-            ratio = part["seconds"].median() / plain
+            ratio = (part["seconds"] / part["device"].map(plain)).median()
             rows.append(
                 [
                     f"{backbone} x{scale}",
@@ -169,16 +178,51 @@ def _trained(scores: pd.DataFrame) -> str:
                     "–" if pd.isna(ratio) else f"{ratio:.1f}",
                 ]
             )
-    devices = ", ".join(sorted(set(cells["device"])))
+    devices = " and ".join(f"{n} on {name}" for name, n in cells["device"].value_counts().items())
     commits = ", ".join(sorted(set(cells["commit"])))
     hours = cells["seconds"].sum() / 3600
     told = (
-        f"{len(cells)} trainings, {hours:.1f} hours together, on {devices}, by commit {commits}; "
+        f"{len(cells)} trainings, {devices}, {hours:.1f} hours together, by commit {commits}; "
         f"preset {', '.join(sorted(set(cells['preset'])))}, protocol "
         f"{', '.join(sorted(set(cells['protocol'])))}. Time is the median training's over that "
-        "of l1; other work ran beside, so it is rough."
+        "of l1 on the same device; other work ran beside, so it is rough."
     )
     heads = ["Network", "Loss", "Seeds", "Parameters", "Steps", "Time over l1"]
+    return f"{told}\n\n{markdown_table(heads, rows)}"
+
+
+def _repeated(scores: pd.DataFrame, again: pd.DataFrame) -> str:
+    """How far a training's scores are from those of the same one done again, seed and all."""
+    if again.empty:
+        return ""
+    names = ["backbone", "scale", "loss", "seed", "benchmark"]
+    metrics = [metric for metric in METRICS_SHOWN if metric in again]
+    once, twice = (found.groupby(names, sort=False)[metrics].mean() for found in (scores, again))
+    changes = (twice - once).dropna()
+    spread = once.groupby(level=["backbone", "scale", "loss", "benchmark"], sort=False).std()
+    spread = spread[spread.index.isin(changes.index.droplevel("seed"))]
+    rows = []
+    for (backbone, scale, benchmark), part in changes.groupby(
+        level=["backbone", "scale", "benchmark"], sort=False
+    ):
+        row = [f"{backbone} x{scale}", str(benchmark), str(len(part))]
+        for metric in metrics:
+            places = 3 if metric == "psnr_y" else 4
+            of_seeds = spread.xs((backbone, scale, benchmark), level=(0, 1, 3))[metric].mean()
+            size = part[metric].pow(2).mean() ** 0.5
+            row += [f"{part[metric].mean():+.{places}f}", f"{size:.{places}f}"]
+            row.append("–" if pd.isna(of_seeds) else f"{of_seeds:.{places}f}")
+        rows.append(row)
+    heads = ["Network", "Benchmark", "Trainings"]
+    for metric in metrics:
+        head = METRICS[metric].head
+        heads += [f"{head}: mean change", "its size", "seeds' spread"]
+    told = (
+        f"{len(trainings(again))} trainings were done again, with the same seeds and batches, on "
+        f"{', '.join(sorted(set(again['device'])))}. What is drawn at random there is drawn by "
+        "another generator, and sums come in another order. The size of a change is its root mean "
+        "square; beside it the standard deviation over seeds, the mean over losses:"
+    )
     return f"{told}\n\n{markdown_table(heads, rows)}"
 
 

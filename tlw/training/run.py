@@ -112,8 +112,11 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = rate if self._rate is None else self._rate.fill_(rate)
 
-    def step(self, lr: Tensor, hr: Tensor) -> Figures:
+    def step(self, lr: Tensor, hr: Tensor, *, eager: bool = False) -> Figures:
         """One step on a batch of images in [0, 1], or of their 8-bit levels.
+
+        Args:
+            eager: not replayed, which leaves the gradient to be looked at.
 
         Returns:
             Scalars: the loss, detached, and its own figures.
@@ -124,7 +127,7 @@ class Run:
         count, _, height, width = hr.shape
         what = f"{self.cell.name}: a step of {count} images of {height} x {width} hr pixels"
         with enough_memory(what, "take a smaller batch or size, or crops, in the recipe"):
-            return self.replayed(lr, hr) if self.replayed else self._take(lr, hr)
+            return self.replayed(lr, hr) if self.replayed and not eager else self._take(lr, hr)
 
     def _take(self, lr: Tensor, hr: Tensor) -> Figures:
         lr, hr = (to_unit(x).contiguous(memory_format=torch.channels_last) for x in (lr, hr))
@@ -139,15 +142,12 @@ class Run:
         return {"loss": loss.detach(), **_figures(self.loss)}
 
     def note_gradient(self, steps: int) -> None:
-        """Keeps the gradient's root mean square of steps 1, 10, 100, ... for the record."""
-        if not math.log10(steps).is_integer():
-            return
+        """Keeps the root mean square of an eager step's gradient, for the record."""
         gradients = [p.grad for p in self.net.parameters() if p.grad is not None]
-        if gradients:  # a replayed step shows none
-            squares = sum(float(g.double().square().sum()) for g in gradients)
-            rms = math.sqrt(squares / sum(g.numel() for g in gradients))
-            if math.isfinite(rms):  # else the next look at the loss stops the training
-                self.gradient_rms[steps] = rms
+        squares = sum(float(g.double().square().sum()) for g in gradients)
+        rms = math.sqrt(squares / sum(g.numel() for g in gradients))
+        if math.isfinite(rms):  # else the next look at the loss stops the training
+            self.gradient_rms[steps] = rms
 
     def check(self) -> None:
         """Raises FloatingPointError, with the cell's name, for a weight that is not finite."""

@@ -6,6 +6,7 @@ number of threads, with the same weights bit by bit as one that was never killed
 """
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -45,7 +46,7 @@ def train(
     workers: int = 0,
     checkpoint_seconds: float = 300.0,
     patience: float = 150.0,
-    cuda_graphs: bool = False,
+    cuda_graphs: bool = True,
 ) -> None:
     """Trains a cell, or goes on with it, and leaves the results in its folder.
 
@@ -109,14 +110,18 @@ def train(
                     run.start_epoch(epoch)
                 run.set_learning_rate(step, len(batches))
                 torch.manual_seed(noise_seed(cell.seed, step) + parallel.rank())
-                mine = parallel.part(len(lr))
-                figures = run.step(*(x[mine].to(on, non_blocking=True) for x in (lr, hr)))
-                run.note_gradient(step + 1)
+                count = len(lr)
+                mine = parallel.part(count)
+                lr, hr = (x[mine].to(on, non_blocking=True) for x in (lr, hr))
+                is_noted = math.log10(step + 1).is_integer()
+                figures = run.step(lr, hr, eager=is_noted)
+                if is_noted:
+                    run.note_gradient(step + 1)
                 figures = parallel.mean(figures)
                 stop = parallel.all_reduce_max(max(received, default=0))
                 if isinstance(journal, TrainingLog):
                     lock.check()
-                    journal.add(step, epoch, figures.pop("loss"), figures, images=len(lr))
+                    journal.add(step, epoch, figures.pop("loss"), figures, images=count)
                     if stop or time.monotonic() - saved_at >= checkpoint_seconds:
                         journal.check()
                         run.check()

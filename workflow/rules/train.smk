@@ -41,7 +41,7 @@ rule train:
         gpus=lambda wildcards, resources: max(1, resources.gpu),
         share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
         graphs=lambda wildcards, threads: (
-            "--cuda-graphs" if SETTINGS.cuda_graphs else ""
+            "" if SETTINGS.cuda_graphs else "--no-cuda-graphs"
         ),
     shell:
         # exec, since the shell would die of a signal that asks the training to stop, and the job
