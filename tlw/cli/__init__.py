@@ -44,6 +44,7 @@ _VERBS: dict[str, Callable[..., Any]] = {
     "compare": scores.compare,
     "pictures": figures.pictures,
     "figures": figures.figures,
+    "report": figures.report,
     "cite": scores.cite,
     "reproduce": reproduce.reproduce,
     "upscale": networks.upscale,

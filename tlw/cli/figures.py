@@ -1,4 +1,4 @@
-"""Verbs that make what one looks at: pictures of networks, figures."""
+"""Verbs that make what one looks at: pictures of networks, figures, a run's page."""
 
 from pathlib import Path
 from typing import Annotated
@@ -83,3 +83,32 @@ def figures(
 
     for name in draw(Source(cells, picture or (), number), output, figure or ()):
         print(output / f"{name}.pdf")  # noqa: T201
+
+
+def report(
+    cells: Annotated[list[Path], typer.Argument(help="Folders of cells, in row order.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The page, an .html file.")],
+    title: Annotated[str, typer.Option(help="The page's.")],
+    picture: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--pictures", help="index.json of `tlw pictures`; repeatable.", show_default="none"
+        ),
+    ] = None,
+    figure: Annotated[
+        list[Path] | None,
+        typer.Option("--figures", help="Folder of `tlw figures`; repeatable.", show_default="none"),
+    ] = None,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=2, help="The paper's table to show beside.", show_default="neither"
+        ),
+    ] = None,
+    note: Annotated[str, typer.Option(help="Said below the title.")] = "",
+) -> None:
+    """Makes a run's page: claims, tables, and from each number to its pixels; one file, offline."""
+    from tlw.report.page.page import Shown, write_report
+
+    write_report(Shown(cells, title, picture or (), figure or (), number, note), output)
+    print(output)  # noqa: T201

@@ -175,9 +175,30 @@ def rows_of(grid, results):
     return [f"{results}/{row}" for row in rows]
 
 
+def pictures_of(grid):
+    """The folders of pictures that are made of a grid: one a scale."""
+    networks = (CELLS[grid] | CHECKPOINTS[grid]).values()
+    scales = dict.fromkeys(network.scale for network in networks)
+    return [f"{RESULTS}/pictures/{grid}_x{scale}" for scale in scales]
+
+
+def run_of(output):
+    """A run's folder, given <run>/<folder>/<what is made of a grid>."""
+    return os.path.dirname(os.path.dirname(output))
+
+
+def number_of(grid):
+    """The option that names the paper's table to show beside, if the grid has one."""
+    number = SETTINGS.grids[grid].published
+    return [] if number is None else [f"--number={number}"]
+
+
 def table_options(grid):
     """The options of `tlw tables` that a grid has or has not."""
     settings = SETTINGS.grids[grid]
-    number = [] if settings.published is None else [f"--number={settings.published}"]
     note = [f"--note={settings.note}"] if settings.note else []
-    return number + note + [f"--left-out={image_set.name}" for image_set in LEFT_OUT]
+    return (
+        number_of(grid)
+        + note
+        + [f"--left-out={image_set.name}" for image_set in LEFT_OUT]
+    )

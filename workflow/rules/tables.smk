@@ -14,9 +14,7 @@ rule table:
     conda:
         "../../environment.yml"
     params:
-        rows=lambda wildcards, output: rows_of(
-            wildcards.grid, os.path.dirname(os.path.dirname(output[0]))
-        ),
+        rows=lambda wildcards, output: rows_of(wildcards.grid, run_of(output[0])),
         output=lambda wildcards, output: output[0].removesuffix(".csv"),
         title=lambda wildcards: SETTINGS.grids[wildcards.grid].title,
         options=lambda wildcards: table_options(wildcards.grid),

@@ -1,0 +1,227 @@
+"""A run's page: its numbers are the scores', and in a real browser one gets to the pixels."""
+
+import base64
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from png_files import write_image
+from scored_cells import scored
+from toys import toy_cell, write_cell
+from typer.testing import CliRunner
+
+from tlw.cli import app
+from tlw.report.page import page
+from tlw.report.page.page import Shown, claims, render
+from tlw.report.statistics import differences
+from tlw.report.tables import all_scores
+
+ODD = '</script><img src=x onerror="alert(1)">.png'
+IMAGES = ["a.png", "b.png", "c.png", "d.png", "e.png", ODD]
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+def value(image: int, loss: str, seed: int) -> tuple[float, float]:
+    gain = {"l1": 0.0, "l1-tlw": 0.5}[loss] * (1 if image != 2 else -0.2)
+    return 30 + image + gain + 0.01 * seed * (image % 2), 0.3 - 0.01 * image - gain / 50
+
+
+@pytest.fixture
+def run(tmp_path) -> Path:
+    """Two losses with three seeds each, a cell that is not finished, and a picture."""
+    grid = tmp_path / "grid"
+    for loss in ("l1", "l1-tlw"):
+        for seed in range(3):
+            images = {("Set5", name): value(i, loss, seed) for i, name in enumerate(IMAGES)}
+            folder = scored(grid, images, row=("toy", 2, loss), seed=seed, record={})
+            write_cell(toy_cell(loss).model_copy(update={"seed": seed}), folder)
+    (grid / "toy_x2_l1_seed9").mkdir()
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    files = {}
+    for name in ("hr", "lr", "bicubic", "toy/l1", "toy/l1-tlw"):
+        side = 8 if name == "lr" else 16
+        files[name] = f"{name.replace('/', '_')}.png"
+        write_image(pictures / files[name], rng.integers(0, 256, (side, side, 3), np.uint8))
+    picture = {"benchmark": "Set5", "image": "b.png", "scale": 2, "why": "losses differ most"}
+    content = {"rule": "By a rule.", "pictures": [{**picture, "top": 0, "left": 0, "files": files}]}
+    (pictures / "index.json").write_text(json.dumps(content))
+    return tmp_path
+
+
+def shown(run: Path, **changes) -> Shown:
+    cells = sorted((run / "grid").iterdir())
+    return Shown(cells, "A <run>", [run / "pictures" / "index.json"], **changes)
+
+
+def data_of(text: str) -> dict:
+    [found] = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    return json.loads(found)
+
+
+def test_the_page_has_the_means_and_every_image_s_score(run):
+    text = render(shown(run))
+    scores = all_scores(sorted((run / "grid").glob("*seed[012]")))
+    mean = scores[scores["loss"] == "l1-tlw"].groupby("seed")["psnr_y"].mean().mean()
+    assert f'<span class="ours">{mean:.3f}' in text
+    data = data_of(text)
+    of_b = scores[(scores["loss"] == "l1-tlw") & (scores["image"] == "b.png")]["psnr_y"].mean()
+    assert data["images"]["2|toy|l1-tlw"]["Set5"]["b.png"]["psnr_y"] == pytest.approx(of_b)
+    assert data["against"]["2|toy|l1-tlw"] == {"row": "2|toy|l1", "name": "l1"}
+    assert "Not finished:</strong> toy_x2_l1_seed9." in text
+    assert "We trained toy at scale 2 with the losses l1-tlw, l1" in text
+
+
+def test_a_claim_counts_what_the_differences_say(run):
+    scores = all_scores(sorted((run / "grid").glob("*seed[012]")))
+    [told] = claims(scores)
+    assert told.startswith("l1-tlw against l1 on toy ×2: PSNR (dB) better on 1 of 1 benchmarks")
+    from tlw.report.statistics import Against
+
+    row, other = (2, "toy", "l1-tlw"), (2, "toy", "l1")
+    found = differences(scores, {row: Against(other, "l1")}).set_index("metric")
+    is_better = found.loc["psnr_y", "significant"] == "better"
+    assert ("significantly better on 1" in told.split(";")[0]) == is_better
+    swapped = scores.assign(loss=scores["loss"].map({"l1": "l1-tlw", "l1-tlw": "l1"}))
+    assert "PSNR (dB) better on 0 of 1" in claims(swapped)[0]
+
+
+def test_names_are_text_and_nothing_else(run):
+    text = render(shown(run, note="<i>note</i>"))
+    assert ODD not in text and "<i>note" not in text and "A &lt;run&gt;" in text
+    assert ODD in data_of(text)["images"]["2|toy|l1"]["Set5"]
+
+
+def test_a_picture_is_in_the_page_byte_by_byte_and_nothing_is_loaded_from_elsewhere(run):
+    text = render(shown(run))
+    embedded = data_of(text)["pictures"][0]["files"]["toy/l1"].partition("base64,")[2]
+    assert base64.b64decode(embedded) == (run / "pictures" / "toy_l1.png").read_bytes()
+    assert "default-src 'none'" in text
+    assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+
+
+def test_what_is_no_run_is_refused_and_nothing_is_written(run, monkeypatch):
+    unfinished = run / "grid" / "toy_x2_l1_seed9"
+    asked = ["report", "--title", "t", "-o", str(run / "page.html")]
+    for words, told in (
+        ([str(unfinished)], "expected scored cells, found none among 1 folders"),
+        ([str(run / "grid" / "toy_x2_l1_seed0"), "--figures", str(run)], "no folder of `tlw fig"),
+        ([str(run / "grid" / "toy_x2_l1_seed0"), "--pictures", str(run / "x")], "no index of `tlw"),
+    ):
+        done = CliRunner().invoke(app, [*asked, *words])
+        assert isinstance(done.exception, ValueError) and told in str(done.exception)
+    monkeypatch.setattr(page, "LARGEST", 2**14)
+    with pytest.raises(ValueError, match=r"the page would have .* fewer --pictures"):
+        page.write_report(shown(run), run / "page.html")
+    assert not (run / "page.html").exists()
+
+
+def test_an_image_without_an_error_has_no_number_in_json(run):
+    path = run / "grid" / "toy_x2_l1_seed0" / "scores.csv"
+    table = pd.read_csv(path)
+    table.loc[0, "psnr_y"] = np.inf
+    table.to_csv(path, index=False)
+    assert data_of(render(shown(run)))["images"]["2|toy|l1"]["Set5"]["a.png"]["psnr_y"] is None
+
+
+# --- in a browser -----------------------------------------------------------------------------
+
+VISIT = """
+const told = {errors: []};
+addEventListener("error", (event) => told.errors.push(event.message));
+addEventListener("unhandledrejection", (event) => told.errors.push(String(event.reason)));
+addEventListener("securitypolicyviolation", (event) => told.errors.push(event.blockedURI));
+const wait = (milliseconds) => new Promise((done) => setTimeout(done, milliseconds));
+const column = (place) => [...document.querySelectorAll(".numbers tbody tr")].map(
+  (row) => row.children[place].innerText.trim());
+const click = (words, place = 0) => document.querySelectorAll(words)[place].click();
+(async () => {
+  told.values = column(2);
+  click(".numbers thead button", 2); told.sorted = column(2);
+  click(".numbers thead button", 2); told.again = column(2);
+  click("input[name=view]", 1); told.changes = column(2);
+  click("td .number[data-row='2|toy|l1-tlw']");
+  told.open = $("images").open;
+  const words = (row) => [...row.children].map((cell) => cell.innerText.trim());
+  told.images = [...$("images-body").rows].map(words);
+  click("#images-body button"); await wait(300);
+  told.viewer = $("viewer").open; told.chosen = [$("viewer-a").value, $("viewer-b").value];
+  const pixel = (id) => {
+    const copy = make("canvas", "", {width: 1, height: 1}).getContext("2d");
+    copy.drawImage($(id), 3, 5, 1, 1, 0, 0, 1, 1);
+    return [...copy.getImageData(0, 0, 1, 1).data].slice(0, 3);
+  };
+  told.left = pixel("viewer-left"); told.right = pixel("viewer-right");
+  $("viewer-slider").value = 25; $("viewer-slider").dispatchEvent(new Event("input"));
+  told.clip = $("viewer-left").style.clipPath;
+  click("#viewer-error"); told.error = pixel("viewer-left")[0]; click("#viewer-error");
+  click("#viewer-blink"); const seen = new Set();
+  for (let i = 0; i < 12; i++) { seen.add($("viewer-told").textContent); await wait(200); }
+  told.blink = [...seen].sort(); click("#viewer-blink");
+  $("viewer-a").value = "lr"; $("viewer-a").dispatchEvent(new Event("change"));
+  told.lr = [$("viewer-left").width, pixel("viewer-left")];
+  told.gallery = document.querySelectorAll(".gallery button").length;
+  told.wide = document.documentElement.scrollWidth <= innerWidth;
+  told.loaded = performance.getEntriesByType("resource").map((x) => x.name.slice(0, 5));
+  document.body.append(make("pre", JSON.stringify(told), {id: "told"}));
+})().catch((error) => { document.body.append("FAILED " + error.stack); });
+"""
+
+
+def visited(path: Path, *, width: int) -> dict:
+    """What a browser tells after it has gone through the page."""
+    text = path.read_text(encoding="utf-8")
+    script = path.with_name(f"visit_{width}.html")
+    script.write_text(text.replace("</body>", f"<script>{VISIT}</script></body>"))
+    assert BROWSER
+    words = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--dump-dom"]
+    size = [f"--window-size={width},900", "--virtual-time-budget=20000"]
+    profile = f"--user-data-dir={path.parent / f'profile_{width}'}"
+    done = subprocess.run(
+        [BROWSER, *words, *size, profile, script.as_uri()], capture_output=True, text=True,
+        timeout=240,
+    )  # fmt: skip
+    assert "CONSOLE" not in done.stderr, done.stderr
+    [told] = re.findall(r'<pre id="told">(.*?)</pre>', done.stdout, re.S) or [done.stdout[-2000:]]
+    return json.loads(told.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&"))
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
+@pytest.mark.parametrize("width", [1200, 500])
+def test_a_browser_gets_from_a_number_to_its_pixels(run, width):
+    output = run / "page.html"
+    done = CliRunner().invoke(app, [
+        "report", *map(str, shown(run).cells), "--title", "t", "-o", str(output), "--pictures",
+        str(run / "pictures" / "index.json"),
+    ])  # fmt: skip
+    assert done.exit_code == 0, done.output
+    told = visited(output, width=width)
+    assert told["errors"] == [] and set(told["loaded"]) <= {"data:"}
+
+    assert sorted(told["sorted"], reverse=True) == told["sorted"] == told["again"][::-1]
+    assert sorted(told["values"]) == sorted(told["sorted"])
+    scores = all_scores(sorted((run / "grid").glob("*seed[012]")))
+    mean = scores.groupby(["loss", "image"])["psnr_y"].mean()
+    change = (mean["l1-tlw"] - mean["l1"]).sort_values(ascending=False, kind="stable")
+    assert f"{change.mean():+.3f}" in told["changes"][0] + told["changes"][1]
+    assert told["open"] and [line[2] for line in told["images"]] == [f"{x:+.3f}" for x in change]
+    assert {line[0] for line in told["images"]} == set(IMAGES)
+
+    def pixel(name: str, x: int = 3, y: int = 5) -> list[int]:
+        return np.asarray(Image.open(run / "pictures" / f"{name}.png"))[y, x].tolist()
+
+    assert told["viewer"] and told["chosen"] == ["toy/l1", "toy/l1-tlw"]
+    assert (told["left"], told["right"]) == (pixel("toy_l1"), pixel("toy_l1-tlw"))
+    assert told["clip"] == "inset(0px 75% 0px 0px)"
+    error = max(abs(a - b) for a, b in zip(pixel("toy_l1"), pixel("hr"), strict=True))
+    assert told["error"] == min(255, 5 * error)
+    assert told["blink"] == ["Seen: toy/l1-tlw.", "Seen: toy/l1."]
+    assert told["lr"] == [16, pixel("lr", 3 // 2, 5 // 2)]
+    assert told["gallery"] == 1 and told["wide"]
