@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 from scored_cells import scored
-from toys import toy_cell
+from toys import CROPS, toy_cell
 
 from tlw.report.reproduced import add, read_reproduced, rows_of, settings_digest
 
@@ -72,3 +72,11 @@ def test_a_file_that_holds_something_else_is_refused_by_name(tmp_path):
     (tmp_path / "reproduced.csv").write_text("a,b\n1,2\n")
     with pytest.raises(ValueError, match=r"reproduced\.csv: no scores of `tlw reproduce --add`"):
         read_reproduced(tmp_path / "reproduced.csv")
+
+
+def test_the_digest_of_settings_is_of_what_differs_from_the_defaults_alone():
+    plain = settings_digest(toy_cell())
+    assert settings_digest(toy_cell(recipe=CROPS | {"schedule": "constant"})) == plain
+    assert settings_digest(toy_cell().model_copy(update={"seed": 3})) == plain
+    assert settings_digest(toy_cell(recipe=CROPS | {"warmup_steps": 1})) != plain
+    assert settings_digest(toy_cell("mse")) != plain

@@ -51,6 +51,7 @@ _VERBS: dict[str, Callable[..., Any]] = {
     "cost": costs.cost,
     "export": costs.export,
     "schema": configs.schema,
+    "status": configs.status,
     "doctor": doctor.doctor,
 }
 for _name, _verb in _VERBS.items():

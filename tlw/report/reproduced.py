@@ -71,8 +71,13 @@ def _of_cell(cell: Cell, record: Record, study: str) -> dict[str, Any]:
 
 
 def settings_digest(cell: Cell) -> str:
-    """Twelve hexadecimal digits of all that defines a cell but its seed."""
-    content = json.dumps(cell.model_dump(mode="json", exclude={"seed"}), sort_keys=True)
+    """Twelve hexadecimal digits of all that defines a cell but its seed.
+
+    What is as its default does not count, so that a setting that comes to be leaves them as they
+    are.
+    """
+    defined = cell.model_dump(mode="json", exclude={"seed"}, exclude_defaults=True)
+    content = json.dumps(defined, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 

@@ -21,6 +21,7 @@ from filelock import SoftFileLease, Timeout
 from tlw.runtime.files import naming
 
 log = logging.getLogger(__name__)
+FRESH = 60.0  # seconds; a lock that has stood still for longer is nobody's
 
 
 class Lock:
@@ -51,7 +52,7 @@ def only_one(
     path: Path,
     *,
     patience: float = 150.0,
-    stale: float = 60.0,
+    stale: float = FRESH,
     beat: float | None = None,
     does: str = "trains here",
 ) -> Iterator[Lock]:
