@@ -142,6 +142,12 @@ def test_the_entries_that_the_key_by_key_page_shows_are_right(monkeypatch):
         Config.parse(content, "config/README.md")
 
 
+def test_the_grid_of_the_page_on_recipes_is_right():
+    [(_, text)] = blocks("docs/recipes.md", "yaml")
+    cells = Config.parse(yaml.safe_load(text), "docs/recipes.md").cells("edsr")
+    assert [(cell.scale, cell.recipe.size) for cell in cells[::2]] == [(2, 96), (3, 144), (4, 192)]
+
+
 def test_an_image_set_of_ones_own_trains_the_example_as_contributing_says(clone, monkeypatch):
     for name, text in blocks("CONTRIBUTING.md", "yaml"):
         (clone / name).write_text(text)

@@ -12,6 +12,7 @@ import yaml
 from configs import read_config
 
 from tlw.config.config import Cell, Config, read_cell
+from tlw.config.recipe import RECIPES
 from tlw.config.settings import (
     LOSSES,
     PRESETS,
@@ -229,7 +230,7 @@ MISTAKES = [
     ("losses/l1-tlw/name", 3, "loss 'l1-tlw': name: unknown key; known are kind, base,"),
     ("losses/l1/samples", 3, "loss 'l1': samples: unknown key; known are kind, base"),
     # unknown names
-    ("grids/table/recipe", "crop", "grids.table: recipe: expected one of crops, whole, found"),
+    ("grids/table/recipe", "crop", "grids.table: recipe: expected one of basicsr-edsr, basicsr-rcan, hat, crops, whole, found"),
     ("grids/table/backbones", ["edrs"], "backbones: expected one of vdsr, edsr, rcan, hat, found"),
     ("grids/table/backbones", ["edrs"], "found 'edrs'; did you mean 'edsr'?"),
     ("grids/table/losses", ["l1-tvl"], "losses: expected one of l1, mse, l1-tlw, mse-tlw, l1-udl"),
@@ -264,6 +265,11 @@ MISTAKES = [
     ("test", ["Set5", "Set5"], "config: test: expected each once, found 'Set5' twice"),
     ("recipes/crops/size", 50, "vdsr x3 l1: recipe.size: expected a multiple of the scale 3,"),
     ("recipes/crops/size", 24, "recipe.size: the judge needs 32 hr pixels or more, found 24"),
+    ("recipes/crops/lr_size", 24, "recipes.crops: lr_size: found 24 beside size"),
+    ("recipes/whole/lr_size", 24, "recipes.whole: lr_size: found 24, but sampling whole has none"),
+    ("recipes/whole/optimizer", "sgd", "recipes.whole.optimizer: expected 'adam' or 'adamw'"),
+    ("recipes/whole/ema", 1.0, "recipes.whole.ema: "),
+    ("recipes/whole/clip_gradient", 0, "recipes.whole.clip_gradient: "),
     ("recipes/whole/batch", 2, "recipes.whole: batch: expected 1, since whole images differ"),
     ("recipes/whole/size", 48, "recipes.whole: size: found 48, but sampling whole has none"),
     ("recipes/crops/size", None, "recipes.crops: size: missing; sampling crops needs it"),
@@ -479,3 +485,37 @@ def test_a_config_in_yaml_and_in_json_are_one(tmp_path):
     (tmp_path / "c.yaml").write_text(yaml.safe_dump(SMALL))
     (tmp_path / "c.json").write_text(json.dumps(SMALL))
     assert read_config(tmp_path / "c.yaml") == read_config(tmp_path / "c.json")
+
+
+def test_a_size_in_lr_pixels_is_each_scale_s_own_in_hr_pixels():
+    recipe = {"sampling": "crops", "lr_size": 48, "epochs": 1, "steps_per_epoch": 1}
+    grid = {"title": "t", "train": ["T91"], "recipe": "r", "backbones": ["edsr"], "losses": ["l1"]}
+    config = {
+        **{"results": "results/r", "test": ["Set5"], "recipes": {"r": recipe}},
+        "grids": {"g": grid | {"scales": [2, 3, 4]}},
+    }
+    cells = Config.parse(config, "config").cells("g")
+    assert [(cell.recipe.size, cell.recipe.lr_size) for cell in cells] == [
+        (96, None),
+        (144, None),
+        (192, None),
+    ]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_field_s_recipes_are_known_by_name_and_may_be_defined_anew(name):
+    grid = {"title": "t", "train": ["DIV2K"], "recipe": name, "backbones": ["edsr"]}
+    grid |= {"losses": ["l1", "l1-tlw"], "scales": [2, 4]}
+    config = {"results": "results/r", "test": ["Set5"], "grids": {"g": grid}}
+    cells = Config.parse(config, "config").cells("g")
+    for cell in cells:
+        recipe = cell.recipe
+        assert recipe.size == {2: 1, 4: 2}[cell.scale] * 2 * RECIPES[name].lr_size
+        assert recipe.steps_per_epoch * recipe.epochs > max(recipe.milestones)
+        assert Cell.parse(cell.model_dump(mode="json"), "again") == cell
+    own = {"sampling": "whole", "epochs": 3}
+    [cell, *_] = Config.parse(config | {"recipes": {name: own}}, "config").cells("g")
+    assert cell.recipe.sampling == "whole"
+    grid["recipe"] = name + "s"
+    with pytest.raises(ValueError, match=f"grids.g: recipe: .*did you mean '{name}'"):
+        Config.parse(config, "config")

@@ -7,9 +7,11 @@ from toys import CROPS, FRAGILE_VDSR, curve, toy_cell
 from tlw.config.config import Cell
 from tlw.training.trainer import train
 
-# Three epochs, so that the UDL's step changes in the middle; a learning rate that always changes.
+# Three epochs, so that the UDL's step changes in the middle; a learning rate that always changes;
+# all else that has to be taken up again.
 SCHEDULE = {"schedule": "cosine", "final_learning_rate": 0, "warmup_steps": 2}
-THREE_EPOCHS = CROPS | SCHEDULE | {"epochs": 3, "steps_per_epoch": 2, "augment": True}
+REST = {"optimizer": "adamw", "weight_decay": 0.01, "clip_gradient": 0.5, "ema": 0.9}
+THREE_EPOCHS = CROPS | SCHEDULE | REST | {"epochs": 3, "steps_per_epoch": 2, "augment": True}
 SWITCH = {"l1-udl": {"esu_epochs": 1}}
 
 

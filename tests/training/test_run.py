@@ -1,11 +1,14 @@
 """A run's steps: what it takes of a user's network or loss, and what a checkpoint must be like."""
 
+import copy
+
 import pytest
 import torch
-from toys import CROPS, SMALL_EDSR, SMALL_VDSR, toy_cell
+from toys import CROPS, SMALL_EDSR, SMALL_HAT, SMALL_VDSR, toy_cell
+from trainings import train_here
 
 from tlw.config.config import Backbone, Cell
-from tlw.networks.sr_net import build_network, super_resolve
+from tlw.networks.sr_net import build_network, load_network, super_resolve
 from tlw.training.checkpoint import Checkpoints, Saved
 from tlw.training.run import Run
 
@@ -139,3 +142,49 @@ def test_the_scale_of_a_step_s_gradient_is_kept():
     run.note_gradient(100)
     gradient = torch.cat([p.grad.flatten() for p in run.net.parameters()])
     assert run.gradient_rms[100] == pytest.approx(gradient.square().mean().sqrt().item())
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+def test_steps_are_those_of_a_plain_loop_with_torchs_optimiser_decay_and_clipping(optimizer):
+    changes = {"optimizer": optimizer, "weight_decay": 0.1, "clip_gradient": 0.02}
+    run = Run(toy_cell(backbone=SMALL_EDSR, recipe=CROPS | changes), CPU)
+    plain = copy.deepcopy(run.plain_net)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[optimizer]
+    r = run.cell.recipe
+    stepper = kind(
+        plain.parameters(), lr=r.learning_rate, betas=r.betas, eps=r.eps, weight_decay=0.1
+    )
+    torch.manual_seed(0)
+    for _ in range(4):
+        lr, hr = torch.rand(1, 3, 16, 16), torch.rand(1, 3, 32, 32)
+        run.step(lr, hr)
+        stepper.zero_grad()
+        loss = 2 * (plain(lr) - hr).abs().mean()  # images are taken to [-1, 1]
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(plain.parameters(), 0.02)
+        assert norm > 0.02  # so it is clipped
+        stepper.step()
+    torch.testing.assert_close(run.plain_net.state_dict(), plain.state_dict())
+
+
+def test_with_ema_the_running_mean_of_the_weights_is_what_is_saved(tmp_path, pairs, monkeypatch):
+    seen, take = [], Run.step
+
+    def step(self, *images, **options):
+        figures = take(self, *images, **options)
+        state = self.plain_net.net.state_dict()
+        seen.append({key: value.clone() for key, value in state.items()})
+        return figures
+
+    monkeypatch.setattr(Run, "step", step)
+    cell = toy_cell(backbone=SMALL_HAT, recipe=CROPS | {"ema": 0.7, "learning_rate": 1e-2})
+    folder = train_here(cell, pairs, tmp_path)
+    mean = seen[0]
+    for state in seen[1:]:
+        mean = {
+            key: 0.7 * mean[key] + 0.3 * value if value.is_floating_point() else value
+            for key, value in state.items()
+        }
+    saved, _ = load_network(folder / "weights.safetensors")
+    torch.testing.assert_close(saved.net.state_dict(), mean)
+    assert any(not torch.equal(mean[key], value) for key, value in seen[-1].items())

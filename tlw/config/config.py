@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from tlw.config.backbones import BACKBONES, check, is_known
 from tlw.config.paths import FilePath, FolderPath, expanded
-from tlw.config.recipe import Recipe
+from tlw.config.recipe import RECIPES, Recipe
 from tlw.config.resources import Request, request_for
 from tlw.config.schema import Arguments, Flag, IsNumber, Model, Name, Number, Whole, may_import
 from tlw.config.settings import (
@@ -104,7 +104,7 @@ class Grid(Model):
         default=None, description="the paper's table whose numbers stand beside ours"
     )
     train: Names = Field(description="image sets to train on")
-    recipe: Name = Field(description="a name from `recipes`")
+    recipe: Name = Field(description="a name from `recipes`, or one that tlw knows")
     preset: PresetName = Field(default="paper", description="the reading of the method")
     backbones: Names = Field(description="known names, or names from `backbones`")
     scales: Scales = Field(description="2, 3, 4")
@@ -178,7 +178,7 @@ class Config(Model):
         default=300, ge=0, le=1_000_000, description="seconds between a training's checkpoints"
     )
     grids: dict[Name, Grid] = Field(min_length=1, description="the tables")
-    recipes: dict[Name, Recipe] = Field(description="ways to train")
+    recipes: dict[Name, Recipe] = Field(default={}, description="ways to train")
     backbones: dict[Name, Backbone] = Field(
         default={}, description="networks besides the known ones, or these with other arguments"
     )
@@ -203,7 +203,7 @@ class Config(Model):
             for loss in self.losses:
                 self._loss(loss, "paper")
         known: dict[str, dict[str, Any]] = {
-            "recipe": self.recipes,
+            "recipe": RECIPES | self.recipes,
             "backbones": BACKBONES | self.backbones,
             "losses": LOSSES | self.losses,
         }
@@ -247,7 +247,7 @@ class Config(Model):
                             "seed": seed,
                             "train": grid.train,
                             "protocol": self.protocol,
-                            "recipe": self._recipe(grid),
+                            "recipe": self._recipe(grid).at(scale),
                         }
                         yield Cell.parse(cell, f"{backbone} x{scale} {loss}")
 
@@ -258,7 +258,7 @@ class Config(Model):
         return preset, loss_settings(name, preset, **changes)
 
     def _recipe(self, grid: Grid) -> Recipe:
-        recipe = self.recipes[grid.recipe]
+        recipe = self.recipes.get(grid.recipe) or RECIPES[grid.recipe]
         return recipe.model_copy(update={"init": recipe.init or PRESETS[grid.preset]["init"]})
 
 

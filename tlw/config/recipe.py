@@ -1,6 +1,6 @@
 """How a network is trained, whatever its loss. No torch in here, see `tlw.config.schema`."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -20,11 +20,23 @@ class Recipe(Model):
     size: Annotated[Whole, Field(ge=1, le=4096)] | None = Field(
         default=None, description="of tiles and crops, in hr pixels"
     )
+    lr_size: Annotated[Whole, Field(ge=1, le=4096)] | None = Field(
+        default=None, description="the same in lr pixels, instead of size, for any scale"
+    )
     batch: Whole = Field(default=1, ge=1, le=4096, description="images, tiles or crops in a step")
     augment: Flag = Field(default=False, description="random flips and quarter turns")
     epochs: Epochs = Field(description="passes; k and the UDL's steps follow them")
     steps_per_epoch: Annotated[Whole, Field(ge=1, le=10_000_000)] | None = Field(
         default=None, description="for crops only"
+    )
+    optimizer: Literal["adam", "adamw"] = Field(default="adam", description="of the network")
+    weight_decay: Annotated[Number, Field(ge=0)] = Field(default=0, description="the optimiser's")
+    clip_gradient: Positive | None = Field(
+        default=None, description="the largest norm of the network's gradient, which is cut to it"
+    )
+    ema: Beta | None = Field(
+        default=None,
+        description="decay of a running mean of the weights, which is saved instead of the last",
     )
     learning_rate: Positive = Field(default=1e-4, description="Adam's, before its schedule")
     schedule: Schedule = Field(default="constant", description="of the learning rate")
@@ -48,7 +60,10 @@ class Recipe(Model):
 
     @model_validator(mode="after")
     def _fits_together(self) -> "Recipe":
-        needed = {"size": self.sampling != "whole", "steps_per_epoch": self.sampling == "crops"}
+        if self.size is not None and self.lr_size is not None:
+            raise ValueError(f"lr_size: found {self.lr_size} beside size {self.size}; give one")
+        size = "size" if self.lr_size is None else "lr_size"
+        needed = {size: self.sampling != "whole", "steps_per_epoch": self.sampling == "crops"}
         for key, is_needed in needed.items():
             value = getattr(self, key)
             if is_needed and value is None:
@@ -81,6 +96,12 @@ class Recipe(Model):
             )
         return self
 
+    def at(self, scale: int) -> "Recipe":
+        """The recipe of a cell, whose tiles and crops have a size in hr pixels."""
+        if self.lr_size is None:
+            return self
+        return self.model_copy(update={"size": self.lr_size * scale, "lr_size": None})
+
     def check_processes(self, count: int) -> None:
         """Raises ValueError when so many processes, one a GPU, cannot share a batch out evenly."""
         if self.batch % count:
@@ -88,3 +109,34 @@ class Recipe(Model):
                 f"expected a number of GPUs that divides the recipe's batch of {self.batch}, "
                 f"found {count}"
             )
+
+
+def _of_the_field(steps: int, **changes: Any) -> Recipe:
+    """Crops with L1's usual optimiser, so many steps, of which a thousand count as an epoch."""
+    return Recipe(
+        sampling="crops",
+        augment=True,
+        epochs=steps // 1000,
+        steps_per_epoch=1000,
+        betas=(0.9, 0.99),
+        schedule="multistep",
+        gamma=0.5,
+        init="pytorch",
+        **changes,
+    )
+
+
+# The field's own, from the option files that are published with the networks: BasicSR's EDSR and
+# RCAN at x2 (both 300,000 steps), and HAT at x2 from scratch.
+RECIPES = {
+    "basicsr-edsr": _of_the_field(
+        300_000, lr_size=48, batch=16, learning_rate=1e-4, milestones=(200_000,)
+    ),
+    "basicsr-rcan": _of_the_field(
+        300_000, lr_size=48, batch=16, learning_rate=1e-4, milestones=(200_000,), ema=0.999
+    ),
+    "hat": _of_the_field(
+        500_000, lr_size=64, batch=32, learning_rate=2e-4,
+        milestones=(250_000, 400_000, 450_000, 475_000), ema=0.999,
+    ),
+}  # fmt: skip

@@ -43,6 +43,7 @@ class Saved(Model):
     net: dict[str, Any] = Field(description="state dicts, as torch has them")
     loss: dict[str, Any]
     optimizer: dict[str, Any]
+    average: dict[str, Any] | None = Field(default=None, description="of the weights' mean")
     gradient_rms: dict[int, float]
     sittings: tuple[Sitting, ...]
     log: LogState

@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tlw.backbones.init import init_weights
 from tlw.config import lookup
@@ -24,14 +25,16 @@ from tlw.losses.perceptual import PerceptualLoss
 from tlw.losses.pixel import PixelLoss
 from tlw.losses.tlw import TLWLoss
 from tlw.losses.udl import UDLLoss, WithUncertainty
-from tlw.networks.sr_net import build_network, described
+from tlw.networks.sr_net import SRNet, build_network, described
 from tlw.runtime.memory import enough_memory
 from tlw.runtime.precision import HALF, usable
 from tlw.runtime.provenance import commit, device_name, versions
 from tlw.training import parallel
 from tlw.training.checkpoint import Saved
-from tlw.training.replay import CudaGraphs, Figures, Replayed
+from tlw.training.replay import CudaGraphs, Figures, Replayed, Step
 from tlw.training.schedule import learning_rate
+
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
 
 class Run:
@@ -69,13 +72,18 @@ class Run:
             raise ValueError(f"{name}: expected parameters to train, found none")
         self._averaged = parallel.averaged(self.net)
         self.precision = cast(Precision, usable(cell.recipe.precision, device))
-        self.optimizer = torch.optim.Adam(
+        self.optimizer = _OPTIMIZERS[cell.recipe.optimizer](
             self.net.parameters(),
             lr=cell.recipe.learning_rate,
             betas=cell.recipe.betas,
             eps=cell.recipe.eps,
+            weight_decay=cell.recipe.weight_decay,
             fused=True,  # one operation, not twelve for each of RCAN's 1,628 tensors
         )
+        self.average: AveragedModel | None = None
+        if cell.recipe.ema is not None:
+            mean = get_ema_multi_avg_fn(cell.recipe.ema)
+            self.average = AveragedModel(self.plain_net, multi_avg_fn=mean)
         self._optimizers = [self.optimizer]
         if isinstance(self.loss, TLWLoss):
             self._optimizers.append(self.loss.optimizer)
@@ -127,7 +135,11 @@ class Run:
         count, _, height, width = hr.shape
         what = f"{self.cell.name}: a step of {count} images of {height} x {width} hr pixels"
         with enough_memory(what, "take a smaller batch or size, or crops, in the recipe"):
-            return self.replayed(lr, hr) if self.replayed and not eager else self._take(lr, hr)
+            replays = self.replayed is not None and not eager
+            figures = cast(Step, self.replayed if replays else self._take)(lr, hr)
+        if self.average is not None:
+            self.average.update_parameters(self.plain_net)
+        return figures
 
     def _take(self, lr: Tensor, hr: Tensor) -> Figures:
         lr, hr = (to_unit(x).contiguous(memory_format=torch.channels_last) for x in (lr, hr))
@@ -138,8 +150,15 @@ class Run:
         _require_scalar(self.loss, loss)
         self.optimizer.zero_grad()
         loss.backward()
+        if self.cell.recipe.clip_gradient is not None:
+            nn.utils.clip_grad_norm_(self.net.parameters(), self.cell.recipe.clip_gradient)
         self.optimizer.step()
         return {"loss": loss.detach(), **_figures(self.loss)}
+
+    @property
+    def result(self) -> SRNet:
+        """The network that is saved: with its last weights, or with their running mean."""
+        return self.plain_net if self.average is None else cast(SRNet, self.average.module)
 
     def note_gradient(self, steps: int) -> None:
         """Keeps the root mean square of an eager step's gradient, for the record."""
@@ -165,6 +184,7 @@ class Run:
             "net": self.net.state_dict(),
             "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average and self.average.state_dict(),
             "gradient_rms": self.gradient_rms,
             "sittings": [sitting.model_dump() for sitting in self.sittings],
         }
@@ -199,6 +219,8 @@ class Run:
             self.net.load_state_dict(saved.net)
             self.loss.load_state_dict(saved.loss)
             self.optimizer.load_state_dict(saved.optimizer)
+            if self.average is not None:
+                self.average.load_state_dict(saved.average or {})
             for optimizer in self._optimizers:
                 _require_shapes(optimizer)
         except (RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:

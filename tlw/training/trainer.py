@@ -132,7 +132,7 @@ def train(
             if isinstance(journal, TrainingLog) and not stop:
                 journal.check()
                 run.check()
-                save_network(folder / "weights.safetensors", run.plain_net, cell)
+                save_network(folder / "weights.safetensors", run.result, cell)
                 if isinstance(run.loss, TLWLoss):
                     run.loss.weight_net.save(folder / "weight_net.safetensors")
                 journal.finish()
