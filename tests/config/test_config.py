@@ -230,7 +230,11 @@ MISTAKES = [
     ("losses/l1-tlw/name", 3, "loss 'l1-tlw': name: unknown key; known are kind, base,"),
     ("losses/l1/samples", 3, "loss 'l1': samples: unknown key; known are kind, base"),
     # unknown names
-    ("grids/table/recipe", "crop", "grids.table: recipe: expected one of basicsr-edsr, basicsr-rcan, hat, crops, whole, found"),
+    (
+        "grids/table/recipe",
+        "crop",
+        "grids.table: recipe: expected one of basicsr-edsr, basicsr-rcan, hat, crops, whole, found",
+    ),
     ("grids/table/backbones", ["edrs"], "backbones: expected one of vdsr, edsr, rcan, hat, found"),
     ("grids/table/backbones", ["edrs"], "found 'edrs'; did you mean 'edsr'?"),
     ("grids/table/losses", ["l1-tvl"], "losses: expected one of l1, mse, l1-tlw, mse-tlw, l1-udl"),

@@ -52,6 +52,14 @@ def test_an_archive_is_unpacked_whole(tmp_path, make):
     assert sorted(os.listdir(tmp_path)) == ["archive", "out"]
 
 
+def test_a_tar_that_ends_with_a_zip_is_a_tar(tmp_path):
+    inner = _zip(tmp_path / "inner.zip", SOUND)
+    with tarfile.open(tmp_path / "outer.tar", "w") as archive:
+        archive.add(inner, "last.zip")
+    [file] = extract(tmp_path / "outer.tar", tmp_path / "out")
+    assert file.name == "last.zip" and file.read_bytes() == inner.read_bytes()
+
+
 @pytest.mark.parametrize("make", [_zip, _tar])
 def test_only_the_wanted_members_are_unpacked(tmp_path, make):
     archive = make(tmp_path / "archive", SOUND)

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from clones import make_clone
 from cluster import PATIENCE, Run
 from plans import ENVIRONMENT, SNAKEMAKE, changed, planned, planned_cells, snakemake
 from png_files import write_image
@@ -20,6 +21,7 @@ from toys import authors_state_dict, environment, photograph, tlw
 
 from tlw.config.config import read_cell
 from tlw.judge.weights import judge_weights
+from tlw.report.reproduction import BEGIN, END
 
 MANUAL = [{"kind": "manual", "instructions": "It is there."}]
 
@@ -267,6 +269,57 @@ def test_a_killed_workflow_goes_on_and_ends_with_the_same_weights(clone):
     otherwise = ("checkpoint_seconds=7", "threads=2", "device=auto", "cells_per_gpu=2")
     for how in ((), ("--config", *otherwise)):
         assert "Nothing to be done" in snakemake(*words, *how, folder=clone)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_interrupted_and_packed_ends_elsewhere_with_its_verdicts(
+    clone, tmp_path, monkeypatch
+):
+    """As docs/reproduction.md says: here until the time is over, then on another machine."""
+    grid = {**SMALL["grids"]["one"], "losses": ["l1", "l1-tlw"], "score_together": True}
+    recipe = {**SMALL["recipes"]["quick"], "steps_per_epoch": 8}
+    small = {**SMALL, "grids": {"one": grid}, "recipes": {"quick": recipe}}
+    there = make_clone(tmp_path / "there")
+    for folder in (clone, there):
+        (folder / "small.yaml").write_text(yaml.safe_dump({**small, "checkpoint_seconds": 0}))
+        (folder / "resources" / "weights").mkdir()
+        shutil.copy(judge_weights("vgg"), folder / "resources" / "weights")
+    cell = Path("results/small/one/vdsr_x2_l1-tlw_seed0")
+    words = ["--cores", "1", "--configfile", "small.yaml"]
+    run = subprocess.Popen(
+        [*SNAKEMAKE, str(cell / "weights.safetensors"), *words], cwd=clone, env=ENVIRONMENT,
+        start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    patience = time.monotonic() + 180
+    while not list((clone / cell / "checkpoints").glob("step-0000000[3-9]*.pt")):
+        assert run.poll() is None and time.monotonic() < patience
+        time.sleep(0.02)
+    os.killpg(run.pid, signal.SIGKILL)
+    run.wait()
+    for path in (clone / cell).glob(".lock*"):
+        path.unlink()  # of a process that is dead; `tlw pack` would wait a minute
+
+    snakemake("--until", "pairs", *words, folder=there)
+    for line in (
+        tlw("pack", clone / "results/small", "-o", tmp_path / "run.tar"),
+        tlw("unpack", tmp_path / "run.tar", there / "results/small"),
+    ):
+        subprocess.run(line, cwd=there, env=ENVIRONMENT, check=True)
+    snakemake(*words, folder=there)
+    log = (there / cell / "logs" / "train.log").read_text()
+    assert re.search(r"goes on at step [3-9]", log), log
+
+    snakemake(str(cell / "weights.safetensors"), *words, "--unlock", folder=clone)
+    (clone / "results").rename(tmp_path / "stopped")
+    snakemake(str(cell / "weights.safetensors"), *words, folder=clone)
+    names = ("weights.safetensors", "weight_net.safetensors")
+    assert all((clone / cell / n).read_bytes() == (there / cell / n).read_bytes() for n in names)
+
+    page = there / "page.md"
+    page.write_text(f"{BEGIN}\n{END}\n")
+    reproduce = ["reproduce", "--add", "results/small", "--scores", "scores.csv", "--page", page]
+    subprocess.run(tlw(*reproduce), cwd=there, env=ENVIRONMENT, check=True)
+    assert "C1, TLW has a lower LPIPS than its unweighted loss: undecided**" in page.read_text()
 
 
 # --- rows that were not trained here ----------------------------------------------------------

@@ -35,6 +35,8 @@ _VERBS: dict[str, Callable[..., Any]] = {
     "downscale": audits.downscale,
     "cell": configs.cell,
     "train": networks.train,
+    "pack": networks.pack,
+    "unpack": networks.unpack,
     "evaluate": scores.evaluate,
     "import": networks.import_,
     "score": scores.score,

@@ -80,6 +80,27 @@ def train(
         )
 
 
+def pack(
+    run: Annotated[Path, typer.Argument(help="A run's folder, as results/paper.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The .tar to write.")],
+) -> None:
+    """Packs a run's trainings, finished or stopped, to go on with them on another machine."""
+    from tlw.training.pack import pack as pack_run
+
+    print(f"{output}: {len(pack_run(run, output))} cells")  # noqa: T201
+
+
+def unpack(
+    archive: Annotated[Path, typer.Argument(help="A .tar of `tlw pack`.")],
+    run: Annotated[Path, typer.Argument(help="The run's folder, as results/paper.")],
+) -> None:
+    """Takes packed trainings up, each where it has come further than the one that is there."""
+    from tlw.training.pack import unpack as unpack_run
+
+    for name, told in unpack_run(archive, run).items():
+        print(f"{name}: {told}")  # noqa: T201
+
+
 def _torchrun(words: Sequence[str], ranks: int) -> int:
     """Runs `tlw` with these words in so many ranks; a signal to stop is handed on to them."""
     starter = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(ranks)]

@@ -78,7 +78,8 @@ def extract(
     if folder.exists() and any(folder.iterdir()):
         raise ValueError(f"{folder} is not empty: unpack {archive} into a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    kind = _zipped if zipfile.is_zipfile(archive) else _tarred
+    is_zip = zipfile.is_zipfile(archive) and not _begins_as_tar(archive)
+    kind = _zipped if is_zip else _tarred
     unseen, names, total = set(members or ()), set(), 0
     with (
         tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as scratch,
@@ -106,6 +107,12 @@ def extract(
             raise BadArchive(f"{archive} has no member {', '.join(sorted(unseen))}")
         os.replace(aside, folder)
     return sorted(folder / name for name in names)
+
+
+def _begins_as_tar(archive: Path) -> bool:
+    """A tar whose last member is a zip, such as one of torch's, has a zip's end, too."""
+    with open(archive, "rb") as file:
+        return file.read(262)[257:] == b"ustar"
 
 
 def _refuse_unless_harmless(member: _Member) -> None:

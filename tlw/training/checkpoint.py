@@ -145,7 +145,12 @@ class Checkpoints:
         if not self.folder.is_dir():
             return []
         named = [path for path in self.folder.iterdir() if _NAME.fullmatch(path.name)]
-        return sorted(named, key=lambda path: int(path.name.split("-")[1]), reverse=True)
+        return sorted(named, key=steps_of, reverse=True)
+
+
+def steps_of(path: Path) -> int:
+    """The steps done in a checkpoint, as its name says; 0 for a file of another name."""
+    return int(path.name.split("-")[1]) if _NAME.fullmatch(path.name) else 0
 
 
 def _hash(content: Any) -> str:
