@@ -309,12 +309,6 @@ def test_a_run_that_is_interrupted_and_packed_ends_elsewhere_with_its_verdicts(
     log = (there / cell / "logs" / "train.log").read_text()
     assert re.search(r"goes on at step [3-9]", log), log
 
-    snakemake(str(cell / "weights.safetensors"), *words, "--unlock", folder=clone)
-    (clone / "results").rename(tmp_path / "stopped")
-    snakemake(str(cell / "weights.safetensors"), *words, folder=clone)
-    names = ("weights.safetensors", "weight_net.safetensors")
-    assert all((clone / cell / n).read_bytes() == (there / cell / n).read_bytes() for n in names)
-
     page = there / "page.md"
     page.write_text(f"{BEGIN}\n{END}\n")
     reproduce = ["reproduce", "--add", "results/small", "--scores", "scores.csv", "--page", page]
