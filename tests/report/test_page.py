@@ -1,6 +1,7 @@
 """A run's page: its numbers are the scores', and in a real browser one gets to the pixels."""
 
 import base64
+import io
 import json
 import re
 import shutil
@@ -105,6 +106,18 @@ def test_a_picture_is_in_the_page_byte_by_byte_and_nothing_is_loaded_from_elsewh
     assert base64.b64decode(embedded) == (run / "pictures" / "toy_l1.png").read_bytes()
     assert "default-src 'none'" in text
     assert not re.search(r"(src|href)=\"(?!data:|#)", text)
+
+
+def test_a_figure_is_as_large_as_a_screen_shows_it_with_its_caption(run):
+    figures = run / "figures"
+    figures.mkdir()
+    write_image(figures / "forest.png", np.full((40, 2000, 3), 200, np.uint8))
+    (figures / "captions.json").write_text('{"forest": "All < losses."}')
+    text = render(shown(run, figures=[figures]))
+    [image] = re.findall(r'<img src="data:image/webp;base64,(.*?)" alt="forest"', text)
+    with Image.open(io.BytesIO(base64.b64decode(image))) as found:
+        assert found.size == (1600, 32) and found.getpixel((800, 16)) == (200, 200, 200)
+    assert "<figcaption>All &lt; losses.</figcaption>" in text
 
 
 def test_what_is_no_run_is_refused_and_nothing_is_written(run, monkeypatch):
