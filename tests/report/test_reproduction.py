@@ -13,6 +13,7 @@ from tlw.cli import app
 from tlw.report.claims import CLAIMS, compared, verdict
 from tlw.report.reproduced import in_study, read_reproduced
 from tlw.report.reproduction import BEGIN, END, results, write_page
+from tlw.report.tables import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
 
@@ -53,6 +54,23 @@ def test_means_verdicts_and_pairs_are_those_of_the_scores():
     assert [line[0] for line in controls[2:]] == 2 * ["l1-random against l1"] + 2 * [
         "l1-tlw against l1-random"
     ]
+
+
+def test_the_gate_sets_unweighted_networks_of_the_papers_size_beside_its_numbers():
+    published = pd.read_csv(PUBLISHED)
+    row = published.query(
+        "scale == 4 and backbone == 'edsr' and loss == 'l1' and dataset == 'Set5'"
+    )
+    scores = study()
+    is_ours = scores.eval("backbone == 'edsr' and loss == 'l1' and benchmark == 'Set5'")
+    scores.loc[is_ours, "psnr_y"] = row["psnr_y"].item() + 0.1
+    scores.loc[is_ours, "lpips_vgg"] = row["lpips"].item() - 0.011
+    [gate] = sections(results(scores, "figures"))["The unweighted networks and the paper's"]
+    psnr, lpips = [line for line in gate if line[:3] == ["edsr x4", "l1", "Set5"]]
+    assert psnr[-2:] == ["+0.100", "within"] and lpips[-2:] == ["-0.0110", "outside"]
+    assert {line[1] for line in gate[2:]} == {"l1", "mse"}
+    small = scores.assign(backbone=scores["backbone"] + "-small")
+    assert "The unweighted networks" not in results(small, "figures")
 
 
 def test_trainings_done_again_tell_how_much_that_changes_and_decide_nothing():

@@ -14,13 +14,15 @@ from tlw.report.figures.forest import forest
 from tlw.report.figures.style import save, styled
 from tlw.report.plain_table import markdown_table
 from tlw.report.reproduced import in_study, metrics_of, trainings
+from tlw.report.tables import PUBLISHED, read_published
 from tlw.runtime.files import written_aside
-from tlw.scoring.columns import METRICS, ROW
+from tlw.scoring.columns import METRICS, NUMBER, ROW
 
 BEGIN = "<!-- made by `tlw reproduce` from the scores; edits are lost -->"
 END = "<!-- end of what `tlw reproduce` makes -->"
 METRICS_SHOWN = ("psnr_y", "lpips_vgg")
 AGAIN = "-again"
+GATE = {"psnr_y": 0.15, "lpips_vgg": 0.01}  # see docs/reproduction.md, "The gate beside"
 
 
 def write_page(scores: pd.DataFrame, page: Path, figures: Path) -> None:
@@ -86,6 +88,7 @@ def _of_study(study: str, scores: pd.DataFrame, again: pd.DataFrame, figures: st
         "claim; the grey band is too small to be of interest."
         if picture
         else "",
+        _gate(scores),
         "#### Controls",
         _controls(scores),
         "#### What was trained",
@@ -158,6 +161,33 @@ def _controls(scores: pd.DataFrame) -> str:
         return "None has been trained yet."
     heads = ["Losses", "Metric", "Mean difference", "Seeds", *OUTCOMES]
     return markdown_table(heads, rows)
+
+
+def _gate(scores: pd.DataFrame) -> str:
+    """How near the unweighted networks of the paper's size come to its numbers; else nothing."""
+    published = pd.concat([read_published(PUBLISHED, number) for number in (1, 2)])
+    paper = published.drop_duplicates(NUMBER).set_index(NUMBER)["paper"]
+    plain = scores[scores["loss"].isin(["l1", "mse"])]
+    means = plain.groupby([*ROW, "benchmark"], sort=False)[list(GATE)].mean()
+    rows = []
+    for key, ours in means.iterrows():
+        for metric, most in GATE.items():
+            number = (*key, metric)
+            if number not in paper.index:
+                continue
+            scale, backbone, loss, benchmark = key
+            places, off = (3 if metric == "psnr_y" else 4), ours[metric] - paper[number]
+            shown = [f"{value:.{places}f}" for value in (ours[metric], paper[number])]
+            said = "within" if abs(off) <= most else "outside"
+            name = [f"{backbone} x{scale}", loss, benchmark, METRICS[metric].head]
+            rows.append([*name, *shown, f"{off:+.{places}f}", said])
+    if not rows:
+        return ""
+    heads = ["Network", "Loss", "Benchmark", "Metric", "Ours", "Paper's", "Difference", "Gate"]
+    told = f"The gate beside: {GATE['psnr_y']} dB and {GATE['lpips_vgg']} LPIPS of the paper's."
+    return (
+        f"#### The unweighted networks and the paper's\n\n{told}\n\n{markdown_table(heads, rows)}"
+    )
 
 
 def _trained(scores: pd.DataFrame) -> str:
