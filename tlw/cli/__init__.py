@@ -35,6 +35,7 @@ _VERBS: dict[str, Callable[..., Any]] = {
     "downscale": audits.downscale,
     "cell": configs.cell,
     "train": networks.train,
+    "estimate": networks.estimate,
     "pack": networks.pack,
     "unpack": networks.unpack,
     "evaluate": scores.evaluate,

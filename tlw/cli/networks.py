@@ -80,6 +80,53 @@ def train(
         )
 
 
+def estimate(
+    config: Annotated[Path, typer.Argument(help="A config file.")],
+    grid: Annotated[
+        list[str] | None,
+        typer.Option(help="Only this grid; repeatable.", show_default="all"),
+    ] = None,
+    judge_folder: JudgeFolder = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    cuda_graphs: Annotated[
+        bool, typer.Option(help="A GPU replays recorded steps rather than wait for the host.")
+    ] = True,
+) -> None:
+    """Says what a grid's trainings will take on this device, by a few steps of each kind of cell.
+
+    The training sets' pairs have to be there: `snakemake --until pairs` makes them.
+    """
+    from tlw.config.config import Config
+    from tlw.config.yaml_file import read_yaml
+    from tlw.runtime.errors import one_of
+
+    settings = Config.parse(read_yaml(config), str(config))
+    for name in grid or ():
+        if name not in settings.grids:
+            raise ValueError(f"--grid: {one_of(name, settings.grids)}")
+    set_threads(threads)
+    from tlw.training.estimate import estimate as measured
+
+    total = 0.0
+    for name in grid or settings.grids:
+        seeds = len(settings.grids[name].seeds)
+        for cell in settings.cells(name)[::seeds]:
+            folder = Path(settings.results, "pairs", "train")
+            pairs = [folder / f"{image_set}_x{cell.scale}.h5" for image_set in cell.train]
+            steps, seconds = measured(
+                cell, pairs, device=device, judge_folder=judge_folder, cuda_graphs=cuda_graphs
+            )
+            hours = seeds * steps * seconds / 3600
+            total += hours
+            print(  # noqa: T201
+                f"{name}/{cell.name.rpartition('_')[0]}: {seeds} x {steps:,} steps of "
+                f"{1000 * seconds:.1f} ms: {hours:.2f} h",
+                flush=True,
+            )
+    print(f"together {total:.2f} h, one after the other")  # noqa: T201
+
+
 def pack(
     run: Annotated[Path, typer.Argument(help="A run's folder, as results/paper.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The .tar to write.")],
