@@ -29,6 +29,7 @@ toy: $(VENV)/installed
 	snakemake --cores $(CORES) --configfile config/toy.yaml --rerun-incomplete --show-failed-logs
 	@cat results/toy/tables/table1.md results/toy/tables/table2.md
 	@echo "These tables: results/toy/tables (Markdown, CSV, LaTeX). Each cell: results/toy/table*/"
+	@echo "As pages to look at: source .venv/bin/activate && snakemake report --cores all --configfile config/toy.yaml"
 
 test: $(VENV)/installed
 	pytest $(PYTEST) -m "not slow and not network and not slurm and not toy"
