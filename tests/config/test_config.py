@@ -1,6 +1,7 @@
 """The configuration: what it resolves to, and what it says of every mistake."""
 
 import copy
+import itertools
 import json
 import re
 import subprocess
@@ -523,3 +524,19 @@ def test_the_field_s_recipes_are_known_by_name_and_may_be_defined_anew(name):
     grid["recipe"] = name + "s"
     with pytest.raises(ValueError, match=f"grids.g: recipe: .*did you mean '{name}'"):
         Config.parse(config, "config")
+
+
+def test_each_rung_of_the_reproductions_ladder_has_one_more_setting_of_the_other_preset():
+    path = ROOT / "config" / "reproduce.yaml"
+    config = Config.parse(yaml.safe_load(path.read_text()), "reproduce")
+    (paper, *_), (code, *_) = config.cells("b"), config.cells("m")
+    assert (paper.loss_name, code.loss_name) == ("l1-tlw", "l1-tlw")
+    rungs = [paper, *(cell for cell in config.cells("l") if cell.seed == 0), code]
+    settings = [cell.loss.model_dump() for cell in rungs]
+    changed = [
+        {key for key in one if one[key] != other[key]}
+        for one, other in itertools.pairwise(settings)
+    ]
+    assert [len(keys) for keys in changed] == [1] * 7 and len(set().union(*changed)) == 7
+    assert changed[-1] == {"mse_offset"}  # which L1 has none of
+    assert {cell.recipe.init for cell in rungs} == {"normal", "authors-code"}
