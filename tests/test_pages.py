@@ -142,10 +142,17 @@ def test_the_entries_that_the_key_by_key_page_shows_are_right(monkeypatch):
         Config.parse(content, "config/README.md")
 
 
-def test_the_grid_of_the_page_on_recipes_is_right():
-    [(_, text)] = blocks("docs/recipes.md", "yaml")
-    cells = Config.parse(yaml.safe_load(text), "docs/recipes.md").cells("edsr")
+def test_the_grids_of_the_page_on_recipes_are_right():
+    """The first is a config, which each of the others adds to."""
+    content = {}
+    for _, text in blocks("docs/recipes.md", "yaml"):
+        update_config(content, yaml.safe_load(text))
+        config = Config.parse(content, "docs/recipes.md")
+    cells = config.cells("edsr")
     assert [(cell.scale, cell.recipe.size) for cell in cells[::2]] == [(2, 96), (3, 144), (4, 192)]
+    assert {cell.validation.keep for cell in cells} == {"best"}
+    starts = [cell.start for cell in config.cells("x4")]
+    assert starts == [f"results/field/x2/{c.name}/weights.safetensors" for c in config.cells("x2")]
 
 
 def test_an_image_set_of_ones_own_trains_the_example_as_contributing_says(clone, monkeypatch):

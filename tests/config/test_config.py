@@ -234,7 +234,8 @@ MISTAKES = [
     (
         "grids/table/recipe",
         "crop",
-        "grids.table: recipe: expected one of basicsr-edsr, basicsr-rcan, hat, crops, whole, found",
+        "grids.table: recipe: expected one of basicsr-edsr, basicsr-rcan, hat, hat-from-x2, crops, "
+        "whole, found",
     ),
     ("grids/table/backbones", ["edrs"], "backbones: expected one of vdsr, edsr, rcan, hat, found"),
     ("grids/table/backbones", ["edrs"], "found 'edrs'; did you mean 'edsr'?"),

@@ -73,11 +73,13 @@ MANUAL = {"kind": "manual", "instructions": "Sign the form."}
 # --- the registry -----------------------------------------------------------------------------
 
 
-def test_the_registry_has_the_sets_of_the_paper_and_two_toys(sets):
+def test_the_registry_has_the_sets_of_paper_and_field_and_three_toys(sets):
     numbers = {name: entry.images for name, entry in sets.items()}
     assert numbers == {
-        **{"toy-train": 6, "toy-test": 2, "T91": 91, "BSDS200": 200, "General100": 100},
-        **{"DIV2K": 800, "Set5": 5, "Set14": 14, "BSDS100": 100, "Urban100": 100},
+        **{"toy-train": 6, "toy-test": 2, "toy-valid": 1},
+        **{"T91": 91, "BSDS200": 200, "General100": 100},
+        **{"DIV2K": 800, "DIV2K-valid": 100, "Flickr2K": 2650},
+        **{"Set5": 5, "Set14": 14, "BSDS100": 100, "Urban100": 100},
         "Manga109": 109,
     }
 
@@ -138,7 +140,7 @@ def test_a_registry_of_another_form_is_refused(tmp_path, text):
 # --- from the installed package ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["toy-train", "toy-test"])
+@pytest.mark.parametrize("name", ["toy-train", "toy-test", "toy-valid"])
 def test_the_toy_sets_come_from_the_installed_package(sets, tmp_path, name):
     images = fetch(sets[name], tmp_path)
     assert images == images_of(tmp_path / name) == sorted(images)
@@ -150,8 +152,8 @@ def test_the_toy_sets_come_from_the_installed_package(sets, tmp_path, name):
 
 
 def test_the_toy_sets_share_no_photograph(sets):
-    train, test = ({f.file for f in sets[name].files} for name in ("toy-train", "toy-test"))
-    assert not train & test
+    names = [f.file for name in ("toy-train", "toy-test", "toy-valid") for f in sets[name].files]
+    assert len(names) == len(set(names)) == 9
 
 
 def test_no_package_is_imported_and_skimage_found_without_running_it(tmp_path):

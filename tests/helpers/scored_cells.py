@@ -20,6 +20,7 @@ RECORD = {
     "training_seconds": 37021.4,
     "precision": "float32",
     "gradient_rms": {"1": 1e-4, "10": 2e-4},
+    **{"scored_step": 6, "validation": {}, "start": None},
     "pairs": {"T91": "a" * 64},
     "finished": "2026-01-01T00:00:00+00:00",
 }

@@ -104,6 +104,9 @@ def toy_cells(
     protocol: str = "paper",
     changes: Mapping[str, Mapping[str, Any]] | None = None,
     recipe: Mapping[str, Any] = CROPS,
+    start: str | None = None,
+    validation: Mapping[str, Any] | None = None,
+    test: Sequence[str] = ("tested",),
 ) -> list[Cell]:
     """The cells of a one-backbone grid; weighted losses get a small weighting network.
 
@@ -116,12 +119,12 @@ def toy_cells(
     config = {
         "results": "results",
         "protocol": protocol,
-        "test": ["toy"],
+        "test": list(test),
         "grids": {
             "toy": {
                 **{"title": "Toys", "train": list(train), "recipe": "toy", "preset": preset},
                 **{"backbones": ["toy"], "scales": [scale], "losses": list(losses)},
-                "seeds": list(seeds),
+                **{"seeds": list(seeds), "start": start, "validation": validation},
             }
         },
         "recipes": {"toy": {"learning_rate": 1e-3, "init": "pytorch", **recipe}},

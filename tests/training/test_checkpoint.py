@@ -26,6 +26,7 @@ def checkpoints(tmp_path) -> Checkpoints:
 def state(**changes: object) -> dict[str, object]:
     """What a training saves, as small as it gets."""
     empty = {"net": {}, "loss": {}, "optimizer": {}, "gradient_rms": {1: 1e-3}}
+    empty |= {"validation": {5: 30.0}, "best": None}
     return empty | {"sittings": [SITTING], "log": LOG} | changes
 
 
@@ -134,8 +135,8 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(checkpoints, change
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"format": None}, "expected format 2, found None"),
-        ({"format": 1}, "expected format 2, found 1"),
+        ({"format": None}, "expected format 3, found None"),
+        ({"format": 1}, "expected format 3, found 1"),
         ({"net": None}, "net: expected .*, found None"),
         ({"log": {"rows": []}}, "log.rows: unknown key"),
         ({"log": {"pending": [], "seconds": 1.0}}, "log.size: missing"),
@@ -147,13 +148,13 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(checkpoints, change
     ],
 )
 def test_a_checkpoint_of_another_form_is_told_with_file_and_key(checkpoints, change, told):
-    path = put(checkpoints, {"format": 2, "belongs_to": THIS, "step": 5, **state()} | change)
+    path = put(checkpoints, {"format": 3, "belongs_to": THIS, "step": 5, **state()} | change)
     with pytest.raises(ValueError, match=rf"(?s){path}: .*{told}.*delete {path.parent} to start"):
         checkpoints.load()
 
 
 def test_a_checkpoint_without_a_key_is_told_with_file_and_key(checkpoints):
-    whole = {"format": 2, "belongs_to": THIS, "step": 5, **state()}
+    whole = {"format": 3, "belongs_to": THIS, "step": 5, **state()}
     for key in set(whole) - {"format"}:
         path = put(checkpoints, {k: whole[k] for k in whole if k != key})
         with pytest.raises(ValueError, match=rf"{path}: .*{key}: missing"):

@@ -49,7 +49,8 @@ def test_a_finished_training_leaves_weights_curve_board_and_record(tmp_path, pai
     assert names == {"weights.safetensors", "training.csv", "tensorboard", "record.json"}
     record = json.loads((folder / "record.json").read_text())
     assert record["cell"] == "toy_x2_mse_seed0" and record["digest"] == cell.digest
-    assert record["steps"] == 6 and record["precision"] == "float32"
+    assert record["steps"] == record["scored_step"] == 6 and record["precision"] == "float32"
+    assert (record["validation"], record["start"]) == ({}, None)
     assert record["pairs"] == {"toy": Pairs(pairs).digest()}
     net, saved_cell = load_network(folder / "weights.safetensors")
     assert saved_cell == cell
@@ -268,8 +269,9 @@ def test_a_terminal_shows_loss_images_per_second_and_time_left(tmp_path, pairs):
     assert process.wait(timeout=60) == 0
     lines = shown.decode().replace("\n", "\r").split("\r")
     bars = [line for line in lines if line.startswith("toy_x2_l1_seed0:") and "%|" in line]
-    shape = r".* \d+/480 \[\d+:\d+<\d+:\d+, .*(img/s|s/img), loss=[\d.]+\]"
+    shape = r".* \d+/480 \[\d+:\d+<\d+:\d+, .*(img/s|s/img), epoch=\d+, loss=[\d.]+\]"
     assert any(re.fullmatch(shape, bar) for bar in bars)
     assert "100%|" in bars[-1] and "480/480" in bars[-1]
-    assert any(re.match("toy_x2_l1_seed0: epoch 7 done, ", line) for line in lines)
+    assert any(line.startswith("toy_x2_l1_seed0: starts at step 0 of 96") for line in lines)
+    assert not any("images/s" in line for line in lines)  # those are for where no bar is
     assert all(bar.rstrip().endswith("]") for bar in bars)  # nothing is written into the bar

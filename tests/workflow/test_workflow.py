@@ -81,7 +81,10 @@ def test_it_has_no_lint(clone):
         (lambda c: c["grids"]["table1"].update(scales=[5]), "grids.table1.scales.0"),
         (lambda c: c["grids"]["table1"]["backbones"].append("edrs"), "did you mean 'edsr'?"),
         (lambda c: c["losses"].update({"l1-tlw": {"sampels": 2}}), "did you mean 'samples'?"),
-        (lambda c: c.update(test=["toy-tset"]), "test: expected one of toy-train, toy-test, T91"),
+        (
+            lambda c: c.update(test=["toy-tset"]),
+            "test: expected one of toy-train, toy-test, toy-valid",
+        ),
         (lambda c: c.update(test=["Manga109"]), "test: the image set Manga109 has to be got by"),
         (
             lambda c: c["grids"]["table2"].update(train=["Manga109"]),
@@ -95,6 +98,36 @@ def test_a_wrong_config_is_told_by_its_key(clone, tmp_path, change, words):
         "-n", "--configfile", changed("toy.yaml", tmp_path, change), folder=clone, fails=True
     )
     assert words in output and "Traceback" not in output
+
+
+def test_what_a_cell_starts_from_and_is_watched_by_is_made_before(clone, tmp_path):
+    """x3 from the weights of x2, which another grid trains; and from a file of the user's."""
+
+    def add(content):
+        grid = content["grids"]["table1"] | {"backbones": ["edsr"], "losses": ["l1"]}
+        start = "results/toy/first/{backbone}_x2_{loss}_seed{seed}/weights.safetensors"
+        watched = {"validation": {"image_set": "toy-valid", "every": 24}}
+        content["grids"] = {
+            "first": grid | {"scales": [2]},
+            "then": grid | {"scales": [3], "start": start} | watched,
+            "mine": grid | {"scales": [3], "start": "mine.safetensors"},
+        }
+
+    config = changed("toy.yaml", tmp_path, add)
+    words = ("--configfile", config, "-n", "--printshellcmds")
+    target = "results/toy/then/edsr_x3_l1_seed0/weights.safetensors"
+    output = snakemake(target, *words, folder=clone)
+    assert planned(output, "train") == ["first/edsr_x2_l1_seed0", "then/edsr_x3_l1_seed0"]
+    assert "test/toy-valid/3" in planned(output, "pairs")
+    first = "results/toy/first/edsr_x2_l1_seed0/weights.safetensors"
+    options = f"--start={first} --validation=results/toy/pairs/test/toy-valid_x3.h5"
+    assert output.count(options) == 1 and output.count("--start=") == 1
+
+    mine = "results/toy/mine/edsr_x3_l1_seed0/weights.safetensors"
+    output = snakemake(mine, *words, folder=clone, fails=True)
+    assert "MissingInputException" in output and "mine.safetensors" in output
+    (clone / "mine.safetensors").touch()
+    assert planned(snakemake(mine, *words, folder=clone), "train") == ["mine/edsr_x3_l1_seed0"]
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,12 @@ def train(
     folder: Annotated[
         Path | None, typer.Option(help="Gets the results.", show_default="the config's")
     ] = None,
+    start: Annotated[
+        Path | None, typer.Option(help="Weights file that the cell starts from, if it does.")
+    ] = None,
+    validation: Annotated[
+        Path | None, typer.Option(help="Pairs file of its validation images, if it has any.")
+    ] = None,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -71,6 +77,8 @@ def train(
             settings,
             pairs,
             folder or cell.parent,
+            start=start,
+            validation=validation,
             judge_folder=judge_folder,
             device=device,
             workers=workers,

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from tlw.config.backbones import BACKBONES, check, is_known
 from tlw.config.paths import FilePath, FolderPath, expanded
-from tlw.config.recipe import RECIPES, Recipe
+from tlw.config.recipe import RECIPES, Recipe, Validation
 from tlw.config.resources import Request, request_for
 from tlw.config.schema import Arguments, Flag, IsNumber, Model, Name, Number, Whole, may_import
 from tlw.config.settings import (
@@ -110,6 +110,15 @@ class Grid(Model):
     scales: Scales = Field(description="2, 3, 4")
     losses: Names = Field(description="known names, or names from `losses`")
     seeds: Seeds = Field(default=(0,), description="seeds")
+    start: str | None = Field(
+        default=None,
+        min_length=1,
+        description="the weights file that a training starts from; {backbone}, {scale}, {loss} and "
+        "{seed} stand for the cell's own",
+    )
+    validation: Validation | None = Field(
+        default=None, description="how trainings are watched, if they are"
+    )
     imported: tuple[Checkpoint, ...] = Field(
         default=(), description="checkpoints of the TLW authors, rows of the table, too"
     )
@@ -128,6 +137,22 @@ class Grid(Model):
             with at(f"{place}.checkpoint"):
                 found.append(row.model_copy(update={"checkpoint": expanded(row.checkpoint)}))
         return tuple(found)
+
+    def start_of(self, backbone: str, scale: int, loss: str, seed: int) -> str | None:
+        """The weights file that a cell starts from, if there is one."""
+        if self.start is None:
+            return None
+        words = {"backbone": backbone, "scale": scale, "loss": loss, "seed": seed}
+        found = self.start
+        for word, value in words.items():
+            found = found.replace(f"{{{word}}}", str(value))
+        if "{" in found:
+            raise ValueError(
+                f"start: expected no braces but {', '.join(f'{{{word}}}' for word in words)}, "
+                f"found {self.start}"
+            )
+        with at("start"):
+            return expanded(found)
 
     @model_validator(mode="after")
     def _a_disk_can_hold_it(self) -> "Grid":
@@ -212,6 +237,8 @@ class Config(Model):
                 _require(known["recipe"], [grid.recipe], "recipe")
                 _require(known["backbones"], grid.backbones, "backbones")
                 _require(known["losses"], grid.losses, "losses")
+                if grid.validation:
+                    self._refuse_seen(grid.validation.image_set, grid.train)
                 for cell in self.cells(name):  # each says itself what does not fit together
                     with at(f"resources of {cell.backbone_name}_x{cell.scale}: gpu"):
                         cell.recipe.check_processes(max(1, self.request(cell)["gpu"]))
@@ -228,9 +255,18 @@ class Config(Model):
 
     def cells(self, grid_name: str) -> list["Cell"]:
         """The resolved cells of one grid, in the order of its lists."""
-        return list(self._cells(self.grids[grid_name]))
+        return list(self._cells(self.grids[grid_name], Path(self.results, grid_name)))
 
-    def _cells(self, grid: Grid) -> Iterator["Cell"]:
+    def _refuse_seen(self, image_set: str, train: tuple[str, ...]) -> None:
+        """Nothing may be chosen by images that a network is trained or tested on."""
+        for use, names in (("train", train), ("test", self.test)):
+            if image_set in names:
+                raise ValueError(
+                    f"validation.image_set: expected a set that is neither trained nor tested on, "
+                    f"found {image_set}, which is in {use}; DIV2K-valid is one"
+                )
+
+    def _cells(self, grid: Grid, folder: Path) -> Iterator["Cell"]:
         for backbone in grid.backbones:
             network = self.backbones.get(backbone) or Backbone(path=backbone)
             for scale in grid.scales:
@@ -248,8 +284,16 @@ class Config(Model):
                             "train": grid.train,
                             "protocol": self.protocol,
                             "recipe": self._recipe(grid).at(scale),
+                            "start": grid.start_of(backbone, scale, loss, seed),
+                            "validation": grid.validation,
                         }
-                        yield Cell.parse(cell, f"{backbone} x{scale} {loss}")
+                        parsed = Cell.parse(cell, f"{backbone} x{scale} {loss}")
+                        if parsed.start and Path(parsed.start).parent == folder / parsed.name:
+                            raise ValueError(
+                                f"start: {parsed.name} would start from its own weights; name "
+                                "those of another grid or scale"
+                            )
+                        yield parsed
 
     def _loss(self, name: str, preset: PresetName) -> tuple[PresetName, LossSettings]:
         """A loss of this config, and the preset that it completes itself from."""
@@ -287,6 +331,8 @@ class Cell(Network):
     train: Names
     protocol: ProtocolName
     recipe: Recipe
+    start: str | None = None
+    validation: Validation | None = None
 
     @property
     def name(self) -> str:

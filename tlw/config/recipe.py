@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from tlw.config.schema import Flag, Model, Number, Whole
+from tlw.config.schema import Flag, Model, Name, Number, Whole
 from tlw.config.settings import Beta, Epochs, Init, Positive, Precision
 
 Schedule = Literal["constant", "multistep", "cosine"]
@@ -111,6 +111,24 @@ class Recipe(Model):
             )
 
 
+class Validation(Model):
+    """How a training is watched: PSNR on images that are neither trained nor tested on."""
+
+    image_set: Name = Field(description="whose first images are taken, by the benchmarks' protocol")
+    every: Annotated[Whole, Field(ge=1, le=1_000_000_000)] = Field(
+        description="steps between two looks; the last step always has one"
+    )
+    images: Annotated[Whole, Field(ge=1, le=1000)] = Field(default=10, description="how many")
+    size: Annotated[Whole, Field(ge=16, le=4096)] = Field(
+        default=192, description="side of the square in the middle of each, in hr pixels"
+    )
+    keep: Literal["last", "best"] = Field(
+        default="last",
+        description="the weights that are saved and scored: those of the last step, or of the "
+        "best by this PSNR; the last are then kept beside",
+    )
+
+
 def _of_the_field(steps: int, **changes: Any) -> Recipe:
     """Crops with L1's usual optimiser, so many steps, of which a thousand count as an epoch."""
     return Recipe(
@@ -127,7 +145,7 @@ def _of_the_field(steps: int, **changes: Any) -> Recipe:
 
 
 # The field's own, from the option files that are published with the networks: BasicSR's EDSR and
-# RCAN at x2 (both 300,000 steps), and HAT at x2 from scratch.
+# RCAN at x2 (both 300,000 steps), and HAT at x2 from scratch and at x4 from the weights of x2.
 RECIPES = {
     "basicsr-edsr": _of_the_field(
         300_000, lr_size=48, batch=16, learning_rate=1e-4, milestones=(200_000,)
@@ -138,5 +156,9 @@ RECIPES = {
     "hat": _of_the_field(
         500_000, lr_size=64, batch=32, learning_rate=2e-4,
         milestones=(250_000, 400_000, 450_000, 475_000), ema=0.999,
+    ),
+    "hat-from-x2": _of_the_field(
+        250_000, lr_size=64, batch=32, learning_rate=1e-4,
+        milestones=(125_000, 200_000, 225_000, 240_000), ema=0.999,
     ),
 }  # fmt: skip

@@ -35,6 +35,13 @@ class Record(Model):
     seed: NonNegativeInt = Field(description="of everything that is drawn at random")
     parameters: NonNegativeInt = Field(description="of the super-resolution network")
     steps: PositiveInt = Field(description="of its optimiser")
+    scored_step: PositiveInt = Field(
+        description="after which its saved weights are: the last, or the best by validation"
+    )
+    validation: dict[int, float] = Field(
+        description="PSNR on the validation images, in dB, by steps done"
+    )
+    start: str | None = Field(description="SHA-256 of the weights file that it started from")
     training_seconds: NonNegativeFloat = Field(description="over all sittings")
     precision: Precision = Field(description="that was asked for")
     gradient_rms: dict[int, NonNegativeFloat] = Field(
@@ -47,7 +54,7 @@ class Record(Model):
 
     def row(self) -> dict[str, Any]:
         """On one line: what differs from sitting to sitting is joined by "then"."""
-        row = self.model_dump(exclude={"sittings", "pairs", "gradient_rms"})
+        row = self.model_dump(exclude={"sittings", "pairs", "gradient_rms", "validation"})
         row["pairs"] = " ".join(f"{name} {digest[:12]}" for name, digest in self.pairs.items())
         sittings = [sitting.model_dump(exclude={"start"}) for sitting in self.sittings]
         for sitting in sittings:

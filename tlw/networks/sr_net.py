@@ -155,6 +155,40 @@ def load_network(path: Path, *, networks: Collection[str] = ()) -> tuple[SRNet, 
     return net.eval(), cell
 
 
+def start_from(net: SRNet, path: Path, backbone: Backbone) -> list[str]:
+    """Puts a file's weights into a network, those whose name and shape are its own.
+
+    From another scale all but the upsampling comes over, and of that what has the same shape.
+
+    Args:
+        net: of `backbone`; the other weights stay as they are.
+        path: a file of `save_network`.
+
+    Returns:
+        The names of the weights that the file did not have.
+
+    Raises:
+        ValueError: for a file that is no such file, or of another backbone.
+    """
+    found = _header(path)[0].backbone
+    if found != backbone:
+        raise ValueError(
+            f"{path}: expected weights of the config's {_named(backbone)}, found {_named(found)}"
+        )
+    theirs = load_network(path, networks=[backbone.path])[0].net.state_dict()
+    own = net.net.state_dict()
+    fitting = {
+        key: theirs[key] for key in own if key in theirs and theirs[key].shape == own[key].shape
+    }
+    net.net.load_state_dict(own | fitting)
+    return sorted(own.keys() - fitting.keys())
+
+
+def _named(backbone: Backbone) -> str:
+    arguments = ", ".join(f"{key}={value}" for key, value in backbone.arguments.items())
+    return f"{backbone.path}({arguments}), {backbone.images}"
+
+
 def network_named_in(path: Path) -> str:
     """The backbone's import path, or name, that a weights file gives; nothing is imported."""
     return _header(path)[0].backbone.path

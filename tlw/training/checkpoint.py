@@ -17,7 +17,7 @@ from tlw.runtime.errors import shown
 from tlw.runtime.files import written_aside
 
 log = logging.getLogger(__name__)
-_FORMAT = 2
+_FORMAT = 3
 _KEPT = 2
 _NAME = re.compile(r"step-\d{8,}-[0-9a-f]{16}\.pt")
 _LEFT_BY_A_KILL = ".step-*.part"
@@ -44,6 +44,8 @@ class Saved(Model):
     loss: dict[str, Any]
     optimizer: dict[str, Any]
     average: dict[str, Any] | None = Field(default=None, description="of the weights' mean")
+    validation: dict[int, float] = Field(description="PSNR by steps done")
+    best: dict[str, Any] | None = Field(description="the weights that validation found best")
     gradient_rms: dict[int, float]
     sittings: tuple[Sitting, ...]
     log: LogState

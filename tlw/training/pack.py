@@ -22,7 +22,7 @@ from tlw.training.checkpoint import steps_of
 log = logging.getLogger(__name__)
 TAKEN = (
     *("cell.json", "record.json", "scores.csv", "training.csv"),
-    *("weights.safetensors", "weight_net.safetensors"),
+    *("weights.safetensors", "weights_last.safetensors", "weight_net.safetensors"),
     *("checkpoints/training.csv", "checkpoints/step-*.pt", "logs/*.log"),
 )
 

@@ -1,5 +1,6 @@
 """What changes while a cell is trained, and how a step changes it."""
 
+import copy
 import math
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +26,7 @@ from tlw.losses.perceptual import PerceptualLoss
 from tlw.losses.pixel import PixelLoss
 from tlw.losses.tlw import TLWLoss
 from tlw.losses.udl import UDLLoss, WithUncertainty
-from tlw.networks.sr_net import SRNet, build_network, described
+from tlw.networks.sr_net import SRNet, build_network, described, save_network
 from tlw.runtime.memory import enough_memory
 from tlw.runtime.precision import HALF, usable
 from tlw.runtime.provenance import commit, device_name, versions
@@ -33,6 +34,7 @@ from tlw.training import parallel
 from tlw.training.checkpoint import Saved
 from tlw.training.replay import CudaGraphs, Figures, Replayed, Step
 from tlw.training.schedule import learning_rate
+from tlw.training.validation import Validation
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -88,8 +90,11 @@ class Run:
         if isinstance(self.loss, TLWLoss):
             self._optimizers.append(self.loss.optimizer)
         self.gradient_rms: dict[int, float] = {}
+        self.validation: dict[int, float] = {}  # PSNR by steps done
+        self.best: dict[str, Tensor] | None = None  # the result, where validation chooses it
         self.sittings: list[Sitting] = []
         self._k = torch.zeros((), dtype=torch.float64, device=device)
+        self._of_epoch: dict[str, float] = {}  # figures
         self.replayed: Replayed | None = None
         if cuda_graphs and device.type == "cuda" and parallel.size() == 1:
             self.replayed = Replayed(self._take, lambda: CudaGraphs(device, self._optimizers))
@@ -105,6 +110,7 @@ class Run:
             start(epoch)
         is_another_step = not isinstance(loss, PixelLoss | PerceptualLoss)
         if isinstance(loss, TLWLoss):
+            self._of_epoch = {"k": float(loss.k)}
             loss.k = self._k.fill_(loss.k)  # a tensor, which a recorded step looks up
             is_another_step = False
         elif isinstance(loss, UDLLoss):
@@ -139,7 +145,7 @@ class Run:
             figures = cast(Step, self.replayed if replays else self._take)(lr, hr)
         if self.average is not None:
             self.average.update_parameters(self.plain_net)
-        return figures
+        return {**figures, **self._of_epoch}
 
     def _take(self, lr: Tensor, hr: Tensor) -> Figures:
         lr, hr = (to_unit(x).contiguous(memory_format=torch.channels_last) for x in (lr, hr))
@@ -157,8 +163,40 @@ class Run:
 
     @property
     def result(self) -> SRNet:
-        """The network that is saved: with its last weights, or with their running mean."""
+        """The network as it would be saved now: with its last weights, or their running mean."""
         return self.plain_net if self.average is None else cast(SRNet, self.average.module)
+
+    def validate(self, validation: Validation, steps: int) -> float:
+        """PSNR after so many steps; keeps the weights where they are the best, if asked to."""
+        found = validation.psnr(self.result)
+        if validation.settings.keep == "best" and found > max(
+            self.validation.values(), default=-math.inf
+        ):
+            state = self.result.state_dict()
+            self.best = {key: value.to("cpu", copy=True) for key, value in state.items()}
+        self.validation[steps] = found
+        return found
+
+    @property
+    def best_step(self) -> int:
+        """After which validation found the best weights; of several the first."""
+        return max(self.validation, key=lambda step: self.validation[step])
+
+    def save(self, folder: Path) -> None:
+        """Writes weights.safetensors; where these are the best, weights_last.safetensors, too; and
+        of a weighted loss weight_net.safetensors.
+        """
+        last = folder / "weights_last.safetensors"
+        result = self.result
+        if self.best is None:
+            last.unlink(missing_ok=True)  # of a training under another config
+        else:
+            save_network(last, result, self.cell)
+            result = copy.deepcopy(result)
+            result.load_state_dict(self.best)
+        save_network(folder / "weights.safetensors", result, self.cell)
+        if isinstance(self.loss, TLWLoss):
+            self.loss.weight_net.save(folder / "weight_net.safetensors")
 
     def note_gradient(self, steps: int) -> None:
         """Keeps the root mean square of an eager step's gradient, for the record."""
@@ -185,6 +223,8 @@ class Run:
             "loss": self.loss.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "average": self.average and self.average.state_dict(),
+            "validation": self.validation,
+            "best": self.best,
             "gradient_rms": self.gradient_rms,
             "sittings": [sitting.model_dump() for sitting in self.sittings],
         }
@@ -230,6 +270,7 @@ class Run:
                 f"delete {saved.path.parent} to start anew"
             ) from None
         self.gradient_rms, self.sittings = dict(saved.gradient_rms), list(saved.sittings)
+        self.validation, self.best = dict(saved.validation), saved.best
 
 
 def _build_loss(

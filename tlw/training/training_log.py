@@ -1,4 +1,4 @@
-"""What a training tells while it runs: a progress bar, a CSV and TensorBoard."""
+"""What a training tells while it runs: a progress bar or a line a minute, a CSV and TensorBoard."""
 
 import csv
 import io
@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,6 +24,7 @@ from tlw.training.sampling import Batches
 log = logging.getLogger(__name__)
 _EVERY = 10  # steps in a row of the CSV
 _WRITE_SECONDS = 2.0  # between looks at the disk
+_TELL_SECONDS = 60.0  # between lines, where no terminal shows a bar
 _SPEED = ("images_per_second", "waiting")
 
 
@@ -32,6 +34,8 @@ class TrainingLog:
     The CSV lies in checkpoints/ until `finish` copies it to training.csv. Its columns: step (steps
     done), epoch (from 0), the loss and its own figures, images_per_second, and waiting, the share
     of the time that went into waiting for data. TensorBoard has the same under train/ and speed/.
+
+    A terminal shows a bar with all figures; elsewhere there is a line a minute, and one at the end.
 
     A device is not waited for: the figures of ten steps are copied together, and read when those of
     the next ten are on their way. Files get their rows every two seconds, and with a checkpoint.
@@ -58,6 +62,7 @@ class TrainingLog:
         self._rows: list[dict[str, Any]] = []  # not in the files yet
         self._before, self._began = state["seconds"], time.monotonic()
         self._images, self._waited, self._tick, self._wrote = 0, 0.0, time.monotonic(), 0.0
+        self._told, self._shown = time.monotonic(), dict[str, str]()
         self._cut(state["size"])
         with _told(folder / "tensorboard"):
             self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
@@ -109,6 +114,14 @@ class TrainingLog:
             if now - self._wrote >= _WRITE_SECONDS:
                 self._write()
 
+    def add_validation(self, step: int, psnr: float) -> None:
+        """Takes the PSNR, in dB, on the validation images after so many steps."""
+        self._shown["psnr"] = f"{psnr:.2f}"
+        self._bar.set_postfix(self._shown)
+        log.info("%s: step %d: PSNR %.3f dB on the validation images", self.name, step, psnr)
+        with _told(self.folder / "tensorboard"):
+            self._board.add_scalar("validation/psnr", psnr, step)
+
     def check(self) -> None:
         """Reads and writes what there is.
 
@@ -141,10 +154,17 @@ class TrainingLog:
         last, figures = steps[-1]
         means = {key: sum(values[key] for _, values in steps) / len(steps) for key in figures}
         self._rows.append({"step": last.step, "epoch": last.epoch, **means, **speed})
-        self._bar.set_postfix(loss=f"{means['loss']:.4g}")
-        if self._ends_epoch(last.step):
-            log.info("%s: epoch %d done, loss %.4g, %.3g images/s", self.name, last.epoch,
-                     means["loss"], speed["images_per_second"])  # fmt: skip
+        self._shown |= {"epoch": str(last.epoch)}
+        self._shown |= {key: f"{mean:.4g}" for key, mean in means.items()}
+        self._bar.set_postfix(self._shown)
+        now, steps_in_all = time.monotonic(), len(self.batches)
+        is_time = now - self._told >= _TELL_SECONDS or last.step == steps_in_all
+        if is_time and self._bar.disable:
+            self._told = now
+            seconds = (now - self._began) / (last.step - self.start) * (steps_in_all - last.step)
+            log.info("%s: step %d of %d: %s; %.3g images/s, %s left", self.name, last.step,
+                     steps_in_all, ", ".join(f"{k} {v}" for k, v in self._shown.items()),
+                     speed["images_per_second"], timedelta(seconds=round(seconds)))  # fmt: skip
 
     def _require_finite(self, steps: "list[tuple[_Step, dict[str, float]]]") -> None:
         for step, values in steps:

@@ -46,9 +46,12 @@ try:
     with at("config: registry"):
         REGISTRY = known_sets(Path(SETTINGS.registry) if SETTINGS.registry else None)
     for name, grid in SETTINGS.grids.items():
-        with at(f"config: grids.{name}.train"):
-            for image_set in not_at_hand(grid.train, REGISTRY, IMAGES):
-                raise ValueError(image_set.instructions(IMAGES))
+        with at(f"config: grids.{name}"):
+            watched = [grid.validation.image_set] if grid.validation else []
+            for key, names in (("train", grid.train), ("validation", watched)):
+                with at(key):
+                    for image_set in not_at_hand(names, REGISTRY, IMAGES):
+                        raise ValueError(image_set.instructions(IMAGES))
     with at("config: test"):
         LEFT_OUT = not_at_hand(SETTINGS.test, REGISTRY, IMAGES)
         if len(LEFT_OUT) == len(SETTINGS.test):
@@ -121,6 +124,19 @@ def judge_of(wildcards):
     """The judge's weights, for a cell that is trained with one."""
     net = judge_net_of(cell_of(wildcards).loss)
     return [f"{WEIGHTS}/lpips_{net}.safetensors"] if net else []
+
+
+def start_of(wildcards):
+    """The weights file that a cell starts from, perhaps another cell's, as a list."""
+    start = cell_of(wildcards).start
+    return [start] if start else []
+
+
+def validation_of(wildcards):
+    """The pairs of a cell's validation images, as a list."""
+    cell = cell_of(wildcards)
+    watched = cell.validation and cell.validation.image_set
+    return pairs_of([watched], "test", cell.scale) if watched else []
 
 
 def weights_of(row):

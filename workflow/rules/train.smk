@@ -11,6 +11,8 @@ rule train:
             cell_of(wildcards).train, "train", cell_of(wildcards).scale
         ),
         judge=judge_of,
+        start=start_of,
+        validation=validation_of,
     output:
         weights=f"{RESULTS}/{{grid}}/{{cell}}/weights.safetensors",
         curve=f"{RESULTS}/{{grid}}/{{cell}}/training.csv",
@@ -35,6 +37,10 @@ rule train:
         judge=lambda wildcards, input: [
             f"--judge-folder={os.path.dirname(x)}" for x in input.judge
         ],
+        watched=lambda wildcards, input: [
+            *(f"--start={path}" for path in input.start),
+            *(f"--validation={path}" for path in input.validation),
+        ],
         # Of resources or threads, so that a change of what no result depends on reruns nothing.
         device=lambda wildcards, threads: SETTINGS.device,
         seconds=lambda wildcards, threads: SETTINGS.checkpoint_seconds,
@@ -48,6 +54,6 @@ rule train:
         # with it, before there is a checkpoint
         "tlw cell {params.content:q} --output {params.cell:q} > {log:q} 2>&1"
         " && exec tlw train {params.cell:q} {params.pairs:q} {params.judge:q}"
-        " --device {params.device:q} --threads {threads} --checkpoint-seconds {params.seconds}"
+        " {params.watched:q} --device {params.device:q} --threads {threads} --checkpoint-seconds {params.seconds}"
         " --gpus {params.gpus} --cells-per-gpu {params.share} {params.graphs}"
         " >> {log:q} 2>&1"
