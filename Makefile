@@ -56,7 +56,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11, 4) and "tlw needs Python 3.11.4 or newer, found " + sys.version)'
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile \
-	    --constraint constraints.txt --editable '.[train,workflow,report,test,lint,import,export]'
+	    --constraint constraints.txt --editable '.[train,workflow,report,test,lint,import,export,trainers]'
 	@touch $@
 
 clean:

@@ -46,8 +46,14 @@ def looked_at(loss: TLWLoss, sr: Tensor, hr: Tensor, k: float, seed: int) -> dic
     loss.k = k
     sr = sr.detach().requires_grad_()
     torch.manual_seed(seed)
-    loss(sr, hr).backward()
-    grads = [parameter.grad.flatten() for parameter in loss.weight_net.parameters()]
+    grads: list[Tensor] = []
+    phi = list(loss.weight_net.parameters())
+    hook = loss.optimizer.register_step_pre_hook(
+        lambda *_: grads.extend(parameter.grad.flatten() for parameter in phi)
+    )
+    # without its way out of the caller's autocast, so that this can be looked at, too
+    TLWLoss.forward.__wrapped__(loss, sr, hr).backward()
+    hook.remove()
     return {
         CRITERION: loss.last["criterion"],
         "phi loss": loss.last["phi_loss"],
@@ -113,7 +119,7 @@ def main() -> int:
     found.add_argument("--pairs", type=Path, nargs="*", help="pairs files (default: photographs)")
     found.add_argument("--steps", type=int, help="before late (default 300, quick 2)")
     found.add_argument("--autocast", action="store_true",
-                       help=f"looks at {AUTOCAST}, too: what careless bf16 would cost")  # fmt: skip
+                       help=f"looks at {AUTOCAST}, too: what the loss guards against")  # fmt: skip
     options = start(found)
     kinds = [kind for kind in precisions(options.device) if kind != "float32"] + [
         AUTOCAST

@@ -88,17 +88,31 @@ import sys, torch, torch.distributed as dist
 from test_tlw import StandIn
 from tlw.losses.tlw import TLWLoss
 
+class Both(torch.nn.Module):
+    def __init__(self, net, loss_fn):
+        super().__init__()
+        self.net, self.loss_fn = net, loss_fn
+
+    def forward(self, lr, hr):
+        return self.loss_fn(self.net(lr), hr)
+
 dist.init_process_group("gloo")
 rank = dist.get_rank()
 torch.manual_seed(rank)
 loss_fn = TLWLoss(judge=StandIn(), features=4, init="pytorch")
-net = torch.nn.parallel.DistributedDataParallel(torch.nn.Conv2d(3, 3, 3, padding=1))
-optimizer = torch.optim.Adam(net.parameters())
+net = torch.nn.Conv2d(3, 3, 3, padding=1)
+if sys.argv[2] == "around the network":
+    model = Both(torch.nn.parallel.DistributedDataParallel(net), loss_fn)
+else:  # as Lightning has it
+    model = torch.nn.parallel.DistributedDataParallel(Both(net, loss_fn))
+optimizer = torch.optim.Adam(model.parameters())
 for _ in range(3):
-    loss = loss_fn(net(torch.rand(1, 3, 8, 8)), torch.rand(1, 3, 8, 8))
     optimizer.zero_grad()
-    loss.backward()
+    model(torch.rand(1, 3, 8, 8), torch.rand(1, 3, 8, 8)).backward()
     optimizer.step()
+    if rank == 0:  # alone: what asked the other rank for anything would wait for ever
+        with torch.no_grad():
+            loss_fn(net(torch.rand(1, 3, 8, 8)), torch.rand(1, 3, 8, 8))
 torch.save([p.detach() for m in (loss_fn.weight_net, net) for p in m.parameters()],
            f"{sys.argv[1]}/{rank}.pt")
 dist.destroy_process_group()
@@ -106,11 +120,13 @@ dist.destroy_process_group()
 
 
 @pytest.mark.slow
-def test_in_anybodys_loop_phi_is_the_same_in_all_ranks_whatever_it_starts_from(tmp_path):
+@pytest.mark.parametrize("wrapped", ["around the network", "around both"])
+def test_in_anybodys_loop_phi_is_the_same_in_all_ranks_whatever_it_starts_from(tmp_path, wrapped):
+    """Where the first rank validates alone meanwhile, too."""
     (tmp_path / "loop.py").write_text(ANYBODYS)
     tests = str(Path(__file__).parents[1])
     paths = f"{tests}/losses:{tests}/helpers:{Path(tests).parent}"
-    done = run([*TWO, tmp_path / "loop.py", tmp_path], PYTHONPATH=paths)
+    done = run([*TWO, tmp_path / "loop.py", tmp_path, wrapped], PYTHONPATH=paths)
     assert done.returncode == 0, done.stderr
     first, second = (torch.load(tmp_path / f"{rank}.pt") for rank in range(2))
     start = [p for p in TLWLoss(judge=torch.nn.Identity(), features=4).weight_net.parameters()]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from tlw.config.settings import PerceptualSettings, Precision
 from tlw.judge.lpips import Judge
+from tlw.losses.images import in_float32
 from tlw.losses.pixel import PixelLoss
 
 
@@ -49,6 +50,7 @@ class PerceptualLoss(nn.Module):
         self.judge.requires_grad_(False)
         self.last: dict[str, Tensor] = {}
 
+    @in_float32
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """(N, 3, H, W) in [0, 1] twice, a scalar back."""
         error, distance = self.pixel(sr, hr), self.judge(sr, hr).mean()

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 
 from tlw.config.settings import Base
 from tlw.imaging.ranges import to_signed
+from tlw.losses.images import in_float32
 
 
 class PixelLoss(nn.Module):
@@ -25,6 +26,7 @@ class PixelLoss(nn.Module):
     def start_epoch(self, epoch: int) -> None:
         """Nothing changes from epoch to epoch."""
 
+    @in_float32
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """(N, 3, H, W) twice, a scalar back."""
         error = to_signed(hr) - to_signed(sr)

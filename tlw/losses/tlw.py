@@ -28,6 +28,7 @@ from tlw.config.settings import (
 from tlw.imaging.ranges import to_signed
 from tlw.judge.lpips import Judge
 from tlw.losses.fixed_sum import fixed_sum, relaxed_bernoulli
+from tlw.losses.images import in_float32
 from tlw.losses.weight_net import WeightNet
 from tlw.runtime.errors import one_of
 
@@ -138,8 +139,11 @@ class TLWLoss(nn.Module):
 
     In training mode a call first updates the weighting network (phi, one step of its own Adam),
     then draws T new weights and returns the loss for the super-resolution network (theta), of
-    which the caller takes the backward pass and the step. In eval mode phi stays as it is. The
-    weighting network and its optimiser are saved with `state_dict`; the judge is not.
+    which the caller takes the backward pass and the step. In eval mode, and under `torch.no_grad`,
+    phi stays as it is. The weighting network and its optimiser are saved with `state_dict`; the
+    judge is not.
+
+    All is computed in float32, whatever autocast it is called in, but for what `precision` says.
 
     Three controls answer whether training phi is what helps; all else stays as it is, the judge's
     criterion in the theta loss, too. `weighting="frozen"` leaves phi at its start, "random" puts
@@ -160,6 +164,8 @@ class TLWLoss(nn.Module):
         preset: "paper" or "authors-code", see `tlw.config.settings.PRESETS`.
         judge: D, any module with `against(hr)` as `tlw.judge.lpips.Judge` has it; built from the
             settings if not given.
+        weight_net: g_phi, any module from (hr, sr, k) to the weights' mean as
+            `tlw.losses.weight_net.WeightNet` has it; built from the settings if not given.
         weights: folder of the judge's weights, see `tlw.judge.weights.judge_weights`.
         precision: "float32" or "bf16-mixed", of weighting network and judge, see
             `tlw.runtime.precision`.
@@ -180,6 +186,7 @@ class TLWLoss(nn.Module):
         *,
         preset: PresetName = "paper",
         judge: nn.Module | None = None,
+        weight_net: nn.Module | None = None,
         weights: Path | None = None,
         precision: Precision = "float32",
         **changes: object,
@@ -190,8 +197,10 @@ class TLWLoss(nn.Module):
         s = loss_settings(f"{base}-tlw", preset, **{"kind": "tlw", "base": base, **changes})
         assert isinstance(s, TLWSettings)
         self.settings = s
-        self.weight_net = WeightNet(features=s.features, over=s.fixed_sum_over, precision=precision)
-        init_weights(self.weight_net, s.init)
+        self.weight_net = weight_net or _weight_net(s, precision)
+        # Outside of phi's own step it has no gradient: an optimiser, or DistributedDataParallel, of
+        # all parameters of a module that holds this loss leaves phi alone.
+        self.weight_net.requires_grad_(False)
         self.judge = judge or Judge(
             s.judge_net,
             calibrated=s.calibrated,
@@ -216,16 +225,21 @@ class TLWLoss(nn.Module):
             epoch, start=s.k_start, rise=s.k_rise, epochs=s.k_epochs
         )
 
+    @in_float32
     def forward(self, sr: Tensor, hr: Tensor) -> Tensor:
         """The theta loss, a scalar; updates phi before, in training mode.
 
         Args:
             sr: (N, 3, H, W) RGB, about [0, 1], with the network's graph.
             hr: (N, 3, H, W) RGB in [0, 1].
+
+        Raises:
+            ValueError: when the first hr is clearly not in [0, 1].
         """
         distance = cast(_Comparing, self.judge).against(hr)
         images, signed = (sr, hr), (to_signed(sr), to_signed(hr))
-        if self.training and self.settings.weighting == "trained":
+        learns = self.training and torch.is_grad_enabled()
+        if learns and self.settings.weighting == "trained":
             self._update_phi(distance, images, signed)
         return self._theta_loss(distance, images, signed)
 
@@ -245,7 +259,6 @@ class TLWLoss(nn.Module):
         noise = _noise_like(mean)
         return relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
 
-    @torch.enable_grad()
     def _update_phi(self, distance: Distance, images: Images, signed: Images) -> None:
         ranks = dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
         phi = list(self.weight_net.parameters())
@@ -253,9 +266,9 @@ class TLWLoss(nn.Module):
             for parameter in phi:
                 dist.broadcast(parameter.detach(), 0)
             self._started_together = True
+        self.weight_net.requires_grad_(True)
         w = self._drawing(signed)()
         loss = phi_loss(distance, *images, w, eps=self.settings.eps)
-        self.optimizer.zero_grad()
         loss.backward()
         if ranks > 1:
             for parameter in phi:
@@ -263,6 +276,8 @@ class TLWLoss(nn.Module):
                 dist.all_reduce(parameter.grad)
                 parameter.grad /= ranks
         self.optimizer.step()
+        self.optimizer.zero_grad()
+        self.weight_net.requires_grad_(False)
         self.last["phi_loss"] = loss.detach()
         self.last["weights_mean"] = w.detach().mean()
 
@@ -289,6 +304,12 @@ class TLWLoss(nn.Module):
     def set_extra_state(self, state: dict) -> None:
         """Restores the optimiser's state, from a copy: Adam would go on with the same tensors."""
         self.optimizer.load_state_dict(copy.deepcopy(state))
+
+
+def _weight_net(settings: TLWSettings, precision: Precision) -> WeightNet:
+    net = WeightNet(features=settings.features, over=settings.fixed_sum_over, precision=precision)
+    init_weights(net, settings.init)
+    return net
 
 
 def _noise_like(x: Tensor) -> Tensor:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from tlw.backbones import InHalves
 from tlw.backbones.init import init_weights
 from tlw.config.settings import Init, PresetName, UDLForm, UDLSettings, loss_settings
+from tlw.losses.images import in_float32
 from tlw.runtime.errors import one_of
 
 
@@ -155,6 +156,7 @@ class UDLLoss(nn.Module):
         """Chooses the step for an epoch, counted from 0."""
         self.weighted = epoch >= self.settings.esu_epochs
 
+    @in_float32
     def forward(self, output: tuple[Tensor, Tensor], hr: Tensor) -> Tensor:
         """A scalar from (sr, uncertainty) and hr, images in [0, 1]."""
         sr, uncertainty = output

@@ -26,6 +26,7 @@ from tlw.losses.perceptual import PerceptualLoss
 from tlw.losses.pixel import PixelLoss
 from tlw.losses.tlw import TLWLoss
 from tlw.losses.udl import UDLLoss, WithUncertainty
+from tlw.losses.weight_net import WeightNet
 from tlw.networks.sr_net import SRNet, build_network, described, save_network
 from tlw.runtime.memory import enough_memory
 from tlw.runtime.precision import HALF, usable
@@ -195,7 +196,7 @@ class Run:
             result = copy.deepcopy(result)
             result.load_state_dict(self.best)
         save_network(folder / "weights.safetensors", result, self.cell)
-        if isinstance(self.loss, TLWLoss):
+        if isinstance(self.loss, TLWLoss) and isinstance(self.loss.weight_net, WeightNet):
             self.loss.weight_net.save(folder / "weight_net.safetensors")
 
     def note_gradient(self, steps: int) -> None:
