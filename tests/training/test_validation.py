@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from toys import (
     CROPS,
@@ -19,6 +20,8 @@ from toys import (
 from trainings import assert_same_results, last_step, train_here
 
 from tlw.data.pairs import Pairs
+from tlw.imaging.image_files import read_image
+from tlw.imaging.ranges import to_uint8, to_unit
 from tlw.networks.sr_net import build_network, load_network
 from tlw.scoring.metrics import psnr_y
 from tlw.training.validation import Validation
@@ -35,6 +38,17 @@ def watched(tmp_path_factory):
     ]
     folder = tmp_path_factory.mktemp("watched")
     return toy_pairs(folder, images, name="watched", use="test")
+
+
+def middle(image, size=48):
+    """What is watched of an image, which the protocol crops to multiples of 12 before."""
+    height, width = (side // 12 * 12 for side in image.shape[:2])
+    top, left = ((side - size) // 4 * 2 for side in (height, width))
+    return image[top : top + size, left : left + size]
+
+
+def tensors(path):
+    return {key: value.tolist() for key, value in load_file(path).items()}
 
 
 def watched_cell(loss="l1", **options):
@@ -147,7 +161,7 @@ def test_pairs_that_are_missing_in_vain_or_others_are_told(tmp_path, pairs, watc
         train_here(watched_cell(), pairs, tmp_path / "cell")
     with pytest.raises(ValueError, match=r"--validation: expected none, as the cell has no"):
         train_here(toy_cell(), pairs, tmp_path / "cell", validation=watched)
-    with pytest.raises(ValueError, match=r"expected pairs of watched .*found toy, use train"):
+    with pytest.raises(ValueError, match=r"expected pairs of watched, .*found toy, use train"):
         train_here(watched_cell(), pairs, tmp_path / "cell", validation=pairs)
 
 
@@ -155,6 +169,44 @@ def test_a_set_that_is_trained_or_tested_on_chooses_nothing():
     for name, use in (("toy", "train"), ("tested", "test")):
         with pytest.raises(ValueError, match=f"grids.toy: validation.image_set.*is in {use}"):
             watched_cell(validation=EVERY_OTHER | {"image_set": name}, test=["tested"])
+
+
+def test_images_to_show_are_kept_at_each_look_with_their_weights_and_change_nothing(
+    tmp_path, pairs, watched
+):
+    shown = {"shown": ["0.png"], "every": 3}
+    looks = {}
+    for name, change in (("shown", shown), ("not", {})):
+        cell = watched_cell("l1-tlw", validation=EVERY_OTHER | change)
+        folder = train_here(cell, pairs, tmp_path / name, validation=watched)
+        looks[name] = sorted(path.name for path in folder.glob("looks/*.png"))
+    kinds = ("hr", "sr", "weights")
+    assert looks["shown"] == [f"step-{n:08d}_0_{kind}.png" for n in (3, 6) for kind in kinds]
+    assert looks["not"] == []
+    for name in ("weights", "weight_net"):
+        one, other = (tmp_path / n / f"{name}.safetensors" for n in ("shown", "not"))
+        assert tensors(one) == tensors(other)
+
+    def picture(kind):
+        return read_image(tmp_path / "shown" / "looks" / f"step-00000006_0_{kind}.png")
+
+    assert picture("hr").tolist() == middle(photograph("rocket")).tolist()
+    net, _ = load_network(tmp_path / "shown" / "weights.safetensors")
+    assert picture("weights").mean() / 255 == pytest.approx(0.3, abs=0.02)  # k
+    lr, _ = Validation(cell, watched, torch.device("cpu"))._middle(0)
+    with torch.no_grad():
+        sr = to_uint8(net(to_unit(lr)[None])[0].clamp(0, 1))
+    assert abs(picture("sr").astype(int) - sr).max() <= 1
+    board = EventAccumulator(str(tmp_path / "shown" / "tensorboard")).Reload()
+    assert "validation/0_weights" in board.Tags()["images"]
+    train_here(toy_cell("l1-tlw"), pairs, tmp_path / "shown")
+    assert not (tmp_path / "shown" / "looks").exists()  # it was of another training
+
+
+def test_an_image_to_show_that_is_not_there_is_told_with_those_that_are(tmp_path, pairs, watched):
+    cell = watched_cell(validation=EVERY_OTHER | {"shown": ["butterfly.png"]})
+    with pytest.raises(ValueError, match=r"validation\.shown: expected one of 0\.png, 1\.png"):
+        train_here(cell, pairs, tmp_path, validation=watched)
 
 
 # --- starting from another network ------------------------------------------------------------

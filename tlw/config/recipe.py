@@ -122,6 +122,11 @@ class Validation(Model):
     size: Annotated[Whole, Field(ge=16, le=4096)] = Field(
         default=192, description="side of the square in the middle of each, in hr pixels"
     )
+    shown: tuple[str, ...] = Field(
+        default=(),
+        description="of these images, by file name, what the network makes and their weights are "
+        "kept as pictures at each look",
+    )
     keep: Literal["last", "best"] = Field(
         default="last",
         description="the weights that are saved and scored: those of the last step, or of the "

@@ -27,7 +27,7 @@ def in_float32(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
     def wrapped(self: nn.Module, sr: Any, hr: Tensor) -> Tensor:
         if not getattr(self, "_has_seen_images", False):
             _require_unit(hr)
-            self._has_seen_images = True
+            self._has_seen_images = True  # type: ignore[assignment]  # torch's types know no flag
         with torch.autocast(hr.device.type, enabled=False):
             images = tuple(map(_full, sr)) if isinstance(sr, tuple) else _full(sr)
             return forward(self, images, _full(hr))

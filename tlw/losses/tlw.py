@@ -243,6 +243,18 @@ class TLWLoss(nn.Module):
             self._update_phi(distance, images, signed)
         return self._theta_loss(distance, images, signed)
 
+    @torch.no_grad()
+    def mean_weights(self, sr: Tensor, hr: Tensor) -> Tensor:
+        """The mean of the weights' distribution for images in [0, 1], (N, 3, H, W), to look at.
+
+        As in a step, BatchNorm works on these images; nothing is changed by it. Of random and
+        uniform weights the mean is k.
+        """
+        if self.settings.weighting in ("random", "uniform"):
+            return torch.zeros_like(hr) + self.k
+        net = copy.deepcopy(self.weight_net).train()
+        return net(to_signed(hr), to_signed(sr), self.k)
+
     def _drawing(self, signed: Images) -> Callable[[], Tensor]:
         """What draws weights (N, 3, H, W) of the present distribution, at each call anew."""
         s, (sr, hr) = self.settings, signed

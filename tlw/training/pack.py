@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 TAKEN = (
     *("cell.json", "record.json", "scores.csv", "training.csv"),
     *("weights.safetensors", "weights_last.safetensors", "weight_net.safetensors"),
+    "looks/*.png",
     *("checkpoints/training.csv", "checkpoints/step-*.pt", "logs/*.log"),
 )
 

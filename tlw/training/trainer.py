@@ -62,7 +62,7 @@ def train(
         cell: what to train.
         pairs: the pairs files of the cell's training sets.
         folder: gets what `Run.save` writes, training.csv, tensorboard/ and, last, record.json;
-            checkpoints/ while it runs.
+            checkpoints/ while it runs; and looks/ with the pictures of what is watched.
         start: the weights file that the cell starts from, if it does; see
             `tlw.networks.sr_net.start_from`.
         validation: the pairs file of its validation images, if it has any; see
@@ -141,7 +141,8 @@ def train(
                     if watched and watched.is_due(step + 1, len(batches)):
                         journal.check()
                         run.check()
-                        journal.add_validation(step + 1, run.validate(watched, step + 1))
+                        psnr = run.validate(watched, step + 1)
+                        journal.add_look(step + 1, psnr, watched.pictures(run.result, run.loss))
                     if stop or time.monotonic() - saved_at >= checkpoint_seconds:
                         journal.check()
                         run.check()

@@ -5,6 +5,7 @@ import io
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -13,11 +14,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from tlw.config.config import Cell
+from tlw.imaging.ranges import to_uint8
 from tlw.runtime.files import written_aside
 from tlw.training.sampling import Batches
 
@@ -64,6 +67,9 @@ class TrainingLog:
         self._images, self._waited, self._tick, self._wrote = 0, 0.0, time.monotonic(), 0.0
         self._told, self._shown = time.monotonic(), dict[str, str]()
         self._cut(state["size"])
+        self._looks = folder / "looks"
+        if start == 0:
+            shutil.rmtree(self._looks, ignore_errors=True)  # of an earlier training
         with _told(folder / "tensorboard"):
             self._board = SummaryWriter(folder / "tensorboard", purge_step=start + 1)
 
@@ -114,13 +120,23 @@ class TrainingLog:
             if now - self._wrote >= _WRITE_SECONDS:
                 self._write()
 
-    def add_validation(self, step: int, psnr: float) -> None:
-        """Takes the PSNR, in dB, on the validation images after so many steps."""
+    def add_look(self, step: int, psnr: float, pictures: Mapping[str, Tensor]) -> None:
+        """Takes the PSNR, in dB, on the validation images after so many steps, and some pictures.
+
+        Pictures (3, H, W) in [0, 1] become looks/step-00005000_<name>.png, 8 bits.
+        """
         self._shown["psnr"] = f"{psnr:.2f}"
         self._bar.set_postfix(self._shown)
         log.info("%s: step %d: PSNR %.3f dB on the validation images", self.name, step, psnr)
         with _told(self.folder / "tensorboard"):
             self._board.add_scalar("validation/psnr", psnr, step)
+            for name, picture in pictures.items():
+                self._board.add_image(
+                    f"validation/{name}", to_uint8(picture), step, dataformats="HWC"
+                )
+        for name, picture in pictures.items():
+            with written_aside(self._looks / f"step-{step:08d}_{name}.png") as aside:
+                Image.fromarray(to_uint8(picture)).save(aside, format="PNG")
 
     def check(self) -> None:
         """Reads and writes what there is.

@@ -1,15 +1,21 @@
-"""PSNR while a network is trained, on images that it is neither trained nor tested on."""
+"""What a network has come to while it is trained: PSNR, and pictures, on images of their own.
+
+The images are neither trained nor tested on, so that something may be chosen by them.
+"""
 
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from tlw.config.config import Cell
 from tlw.data.pairs import Pairs
 from tlw.data.protocols import protocol
 from tlw.imaging.ranges import to_unit
+from tlw.losses.tlw import TLWLoss
 from tlw.networks.sr_net import SRNet
+from tlw.runtime.errors import at, one_of
 from tlw.scoring.scorer import Scorer
 
 _MOST = 100.0  # dB of one image: a flat one may come out without any error
@@ -28,7 +34,7 @@ class Validation:
         device: where it is computed.
 
     Raises:
-        ValueError: for pairs of another set, use or protocol.
+        ValueError: for pairs of another set, use or protocol, or images to show that are not there.
     """
 
     def __init__(self, cell: Cell, path: Path, device: torch.device) -> None:
@@ -42,6 +48,13 @@ class Validation:
             lr, hr = (to_unit(image).to(device) for image in self._middle(index))
             grey = bool(self.pairs.grey[index])
             self._looks.append((lr[None], scorer.against(hr, grey=grey)))
+        self._shown: dict[str, tuple[Tensor, Tensor]] = {}  # lr and hr by the name's stem
+        for name in self.settings.shown:
+            if name not in self.pairs.names:
+                with at(f"{path}: validation.shown"):
+                    raise ValueError(one_of(name, self.pairs.names))
+            lr, hr = (to_unit(x)[None] for x in self._middle(self.pairs.names.index(name)))
+            self._shown[Path(name).stem] = lr.to(device), hr.to(device)
 
     def is_due(self, step: int, steps: int) -> bool:
         """Whether there is a look after so many steps of all."""
@@ -56,7 +69,27 @@ class Validation:
         net.train(was_training)
         return sum(found) / len(found)
 
-    def _middle(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    @torch.no_grad()
+    def pictures(self, net: SRNet, loss: nn.Module) -> dict[str, Tensor]:
+        """Of the images to show hr, sr and, of a weighted loss, the mean of their weights.
+
+        Returns:
+            (3, H, W) in [0, 1], by names as bird_hr, bird_sr, bird_weights; of weights the mean
+            over the channels.
+        """
+        found: dict[str, Tensor] = {}
+        was_training = net.training
+        net.eval()
+        for name, (lr, hr) in self._shown.items():
+            sr = net(lr).clamp(0, 1)
+            found |= {f"{name}_hr": hr[0], f"{name}_sr": sr[0]}
+            if isinstance(loss, TLWLoss):
+                w = loss.mean_weights(sr, hr).mean(dim=1, keepdim=True)
+                found[f"{name}_weights"] = w[0].expand(3, -1, -1)
+        net.train(was_training)
+        return found
+
+    def _middle(self, index: int) -> tuple[Tensor, Tensor]:
         height, width = (side // self.pairs.scale for side in self.pairs.sizes[index])
         size = min(self.settings.size // self.pairs.scale, height, width)
         return self.pairs.crop(index, (height - size) // 2, (width - size) // 2, size)

@@ -14,6 +14,8 @@ from tlw.report.figures.curves import training_curves
 from tlw.report.figures.example import example
 from tlw.report.figures.fixed_sum import fixed_sum_curves
 from tlw.report.figures.forest import forest
+from tlw.report.figures.over_training import watched_images, weights_over_training
+from tlw.report.figures.settings import settings_of_weights
 from tlw.report.figures.style import save, styled
 from tlw.report.figures.time import time_of_steps
 from tlw.report.figures.tradeoff import tradeoff
@@ -82,6 +84,32 @@ def _weights(source: Source) -> Iterator[Drawn]:
         )
 
 
+def _settings(source: Source) -> Iterator[Drawn]:
+    for cell, folder, picture in islice(_weighted(source), 1):
+        files = picture["files"]
+        yield Drawn(
+            "settings",
+            f"What the settings of {cell.loss_name} do to the weights of "
+            f"{Path(picture['image']).stem}: the share k to the mean of their distribution, the "
+            "temperature to a sample, the number of samples T to the mean of these.",
+            settings_of_weights(
+                cell, folder, files["hr"], files[f"{cell.backbone_name}/{cell.loss_name}"]
+            ),
+        )
+
+
+def _over_training(source: Source) -> Iterator[Drawn]:
+    for folder in source.cells:
+        for image in watched_images(folder):
+            cell = read_cell(folder / "cell.json")
+            yield Drawn(
+                f"weights_over_training_{cell.name}_{image}",
+                f"{image} while {cell.backbone_name} ×{cell.scale} was trained with "
+                f"{cell.loss_name}: what the network made of it, and the mean of the weights.",
+                weights_over_training(folder, image),
+            )
+
+
 def _example(source: Source) -> Iterator[Drawn]:
     for cell, folder, picture in islice(_weighted(source), 1):
         yield Drawn(
@@ -138,6 +166,8 @@ FIGURES: dict[str, Callable[[Source], Iterator[Drawn]]] = {
     **{
         "fixed_sum": _fixed_sum,
         "weights": _weights,
+        "settings": _settings,
+        "weights_over_training": _over_training,
         "example": _example,
         "comparison": _comparison,
     },

@@ -1,7 +1,7 @@
 """What becomes of a weight: the network's output, FixedSum, a sample (the paper's Fig. 4)."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 STAGES = ("output of the weighting network", "after FixedSum", "sample")
 
 
-def stages(cell: Cell, folder: Path, hr: Tensor, sr: Tensor) -> tuple[dict[str, Tensor], float]:
-    """The weights (1, 3, H, W) of an image at each of `STAGES`, and k, at the training's end.
+def raw_weights(cell: Cell, folder: Path, hr: Tensor, sr: Tensor) -> Tensor:
+    """What the weighting network of a cell's end gives, (1, 3, H, W), before FixedSum.
 
     Args:
         cell: of a weighted loss.
@@ -37,12 +37,26 @@ def stages(cell: Cell, folder: Path, hr: Tensor, sr: Tensor) -> tuple[dict[str, 
         raise ValueError(f"{folder}: expected a cell of a weighted loss, found {cell.loss_name}")
     net = WeightNet(features=s.features, over=s.fixed_sum_over)
     net.load(folder / "weight_net.safetensors").train()  # as in training: the batch's statistics
-    k = k_schedule(cell.recipe.epochs - 1, start=s.k_start, rise=s.k_rise, epochs=s.k_epochs)
     with torch.no_grad():
-        raw = net.layers(torch.cat([to_signed(hr), to_signed(sr)], dim=1))
-        mean = fixed_sum(raw, k, over=s.fixed_sum_over)
-        noise = torch.rand(mean.shape, generator=torch.Generator().manual_seed(0))
-        sample = relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
+        return net.layers(torch.cat([to_signed(hr), to_signed(sr)], dim=1))
+
+
+def stages(cell: Cell, folder: Path, hr: Tensor, sr: Tensor) -> tuple[dict[str, Tensor], float]:
+    """The weights (1, 3, H, W) of an image at each of `STAGES`, and k, at the training's end.
+
+    Args:
+        cell: of a weighted loss.
+        folder: the cell's, with weight_net.safetensors.
+        hr, sr: (1, 3, H, W) in [0, 1].
+
+    Raises:
+        ValueError: as `raw_weights`.
+    """
+    raw, s = raw_weights(cell, folder, hr, sr), cast(TLWSettings, cell.loss)
+    k = k_schedule(cell.recipe.epochs - 1, start=s.k_start, rise=s.k_rise, epochs=s.k_epochs)
+    mean = fixed_sum(raw, k, over=s.fixed_sum_over)
+    noise = torch.rand(mean.shape, generator=torch.Generator().manual_seed(0))
+    sample = relaxed_bernoulli(mean, noise, temperature=s.temperature, margin=s.margin)
     return dict(zip(STAGES, (raw, mean, sample), strict=True)), k
 
 
