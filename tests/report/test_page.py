@@ -14,11 +14,12 @@ import pytest
 from PIL import Image
 from png_files import write_image
 from scored_cells import scored
-from toys import toy_cell, write_cell
+from toys import photograph, toy_cell, toy_pairs, write_cell
 from typer.testing import CliRunner
 
 from tlw.cli import app
 from tlw.report.page import page
+from tlw.report.page.background import image_sets
 from tlw.report.page.page import Shown, claims, render
 from tlw.report.statistics import differences
 from tlw.report.tables import all_scores
@@ -92,6 +93,30 @@ def test_a_claim_counts_what_the_differences_say(run):
     assert ("significantly better on 1" in told.split(";")[0]) == is_better
     swapped = scores.assign(loss=scores["loss"].map({"l1": "l1-tlw", "l1-tlw": "l1"}))
     assert "PSNR (dB) better on 0 of 1" in claims(swapped)[0]
+
+
+def test_image_sets_are_told_with_terms_doubles_and_how_they_are_known(run, tmp_path):
+    one, other = photograph(), photograph("coffee")
+    train = toy_pairs(tmp_path, [one, other, one], name="T91")
+    test = toy_pairs(tmp_path, [other], name="mine", use="test")
+    text = render(shown(run, pairs=[train, test]))
+    assert '<th scope="row">T91</th><td>train</td><td>3</td><td>the pixels of each' in text
+    assert "Research images (Yang et al., 2010)" in text and "not in the registry" in text
+    doubles = image_sets([train, test])["doubles"]
+    assert doubles == [
+        "0.png and 2.png of T91 are the same image",
+        "1.png of T91 and 0.png of mine are the same file",
+    ]
+    assert all(double in text for double in doubles)
+    assert "No image is there twice" in render(shown(run, pairs=[test]))
+
+
+def test_the_settings_of_the_cells_are_there_and_what_is_the_same_once(run):
+    text = render(shown(run))
+    assert text.count("<summary>Recipe</summary>") == 1
+    for loss in ("l1", "l1-tlw"):
+        assert text.count(f"<summary>Loss {loss}</summary>") == 1
+    assert "&#34;learning_rate&#34;: 0.001" in text and "&#34;temperature&#34;: 0.1" in text
 
 
 def test_names_are_text_and_nothing_else(run):

@@ -106,9 +106,19 @@ def report(
         ),
     ] = None,
     note: Annotated[str, typer.Option(help="Said below the title.")] = "",
+    pairs: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Pairs file, whose image set is told of; repeatable.", show_default="none"
+        ),
+    ] = None,
+    registry: Annotated[
+        Path | None, typer.Option(help="YAML file with image sets of your own.")
+    ] = None,
 ) -> None:
     """Makes a run's page: claims, tables, and from each number to its pixels; one file, offline."""
     from tlw.report.page.page import Shown, write_report
 
-    write_report(Shown(cells, title, picture or (), figure or (), number, note), output)
+    shown = Shown(cells, title, picture or (), figure or (), number, note, pairs or (), registry)
+    write_report(shown, output)
     print(output)  # noqa: T201

@@ -110,6 +110,16 @@ def pairs_of(image_sets, use, scale):
     return [f"{RESULTS}/pairs/{use}/{name}_x{scale}.h5" for name in image_sets]
 
 
+def pairs_of_grid(grid):
+    """Pairs files of all image sets of a grid, at its first scale."""
+    settings = SETTINGS.grids[grid]
+    scale = settings.scales[0]
+    watched = [settings.validation.image_set] if settings.validation else []
+    return pairs_of(settings.train, "train", scale) + pairs_of(
+        [*TEST, *watched], "test", scale
+    )
+
+
 def checkpoint_of(wildcards):
     """The checkpoint that a job is to import."""
     return CHECKPOINTS[wildcards.grid][wildcards.imported]

@@ -63,6 +63,7 @@ rule page:
         scores=lambda wildcards: scores_of(wildcards.grid),
         pictures=lambda wildcards: pictures_of(wildcards.grid),
         figures=f"{RESULTS}/figures/{{grid}}",
+        pairs=lambda wildcards: pairs_of_grid(wildcards.grid),
     output:
         report(
             f"{RESULTS}/report/{{grid}}.html",
@@ -83,9 +84,12 @@ rule page:
         title=lambda wildcards: SETTINGS.grids[wildcards.grid].title,
         note=lambda wildcards: SETTINGS.grids[wildcards.grid].note or "",
         number=lambda wildcards: number_of(wildcards.grid),
+        pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
+        registry=[f"--registry={SETTINGS.registry}"] if SETTINGS.registry else [],
     shell:
         "tlw report {params.rows:q} {params.pictures:q} --figures {input.figures:q}"
-        " --title {params.title:q} --note {params.note:q} {params.number:q} --output {output:q}"
+        " --title {params.title:q} --note {params.note:q} {params.number:q} {params.pairs:q}"
+        " {params.registry:q} --output {output:q}"
         " > {log:q} 2>&1"
 
 

@@ -19,6 +19,7 @@ from PIL import Image
 import tlw
 from tlw.report.cite import cite
 from tlw.report.claims import CLAIMS, compared
+from tlw.report.page.background import image_sets, settings
 from tlw.report.page.quality import quality
 from tlw.report.statistics import baselines
 from tlw.report.tables import PUBLISHED, all_scores, read_published, scores_table
@@ -42,6 +43,8 @@ class Shown(NamedTuple):
         figures: folders of `tlw figures`.
         number: of the paper's table to show beside, or None.
         note: said below the title.
+        pairs: the run's pairs files, for what is told of the image sets.
+        registry: of image sets of the user's own.
     """
 
     cells: Sequence[Path]
@@ -50,6 +53,8 @@ class Shown(NamedTuple):
     figures: Sequence[Path] = ()
     number: int | None = None
     note: str = ""
+    pairs: Sequence[Path] = ()
+    registry: Path | None = None
 
 
 def write_report(shown: Shown, output: Path) -> None:
@@ -97,6 +102,8 @@ def render(shown: Shown) -> str:
         figures=[figure for folder in shown.figures for figure in _figures(folder)],
         rules=[read_pictures(index)["rule"] for index in shown.pictures][:1],
         quality=quality(trained, [cell for cell in shown.cells if cell not in scored]),
+        images=image_sets(shown.pairs, shown.registry),
+        settings=settings(trained),
         citation=cite(trained, list(scores["benchmark"].unique())) if trained else "",
         style=(home / "page.css").read_text(encoding="utf-8"),
         script=(home / "page.js").read_text(encoding="utf-8"),
