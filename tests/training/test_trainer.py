@@ -272,6 +272,6 @@ def test_a_terminal_shows_loss_images_per_second_and_time_left(tmp_path, pairs):
     shape = r".* \d+/480 \[\d+:\d+<\d+:\d+, .*(img/s|s/img), epoch=\d+, loss=[\d.]+\]"
     assert any(re.fullmatch(shape, bar) for bar in bars)
     assert "100%|" in bars[-1] and "480/480" in bars[-1]
-    assert any(line.startswith("toy_x2_l1_seed0: starts at step 0 of 96") for line in lines)
+    assert any(line.startswith("toy_x2_l1_seed0: starts at step 0 of 120") for line in lines)
     assert not any("images/s" in line for line in lines)  # those are for where no bar is
     assert all(bar.rstrip().endswith("]") for bar in bars)  # nothing is written into the bar
