@@ -11,17 +11,21 @@ from PIL import Image
 from png_files import write_image
 from scored_cells import scored
 from test_claims import scores_with
-from toys import photograph, tlw, toy_cell
+from toys import photograph, tlw, toy_cell, write_cell
 
 from tlw.data.pairs import Pairs, write_pairs
 from tlw.data.protocols import PROTOCOLS
+from tlw.losses.fixed_sum import fixed_sum
 from tlw.losses.tlw import k_schedule
 from tlw.losses.weight_net import WeightNet
 from tlw.networks.sr_net import build_network, save_network, super_resolve
 from tlw.report.claims import compared
+from tlw.report.figures.drawn import Source, draw
 from tlw.report.figures.example import example
 from tlw.report.figures.fixed_sum import moved
 from tlw.report.figures.forest import forest
+from tlw.report.figures.over_training import watched_images, weights_over_training
+from tlw.report.figures.settings import SHARES, varied
 from tlw.report.figures.style import styled
 from tlw.report.figures.weights import STAGES, stages
 from tlw.scoring.shown import LEAST, MOST, choose, read_pictures, where_they_differ
@@ -58,8 +62,14 @@ def test_images_are_chosen_where_losses_differ_most_and_least_and_where_they_are
             for far, image in enumerate(("a.png", "b.png", "c.png"))
         ]
     )
-    assert choose(scores) == [("Set5", "c.png", MOST), ("Set5", "a.png", LEAST)]
-    assert [image for _, image, _ in choose(scores, ["Set5/b.png"])] == ["b.png", "c.png", "a.png"]
+    assert [found[:3] for found in choose(scores)] == [
+        ("Set5", "c.png", MOST),
+        ("Set5", "a.png", LEAST),
+    ]
+    assert [found.image for found in choose(scores, ["Set5/b.png"])] == ["b.png", "c.png", "a.png"]
+    assert choose(scores, ["Set5/b.png@60,40"])[0].corner == (60, 40)
+    with pytest.raises(ValueError, match=r"b\.png@60: expected the part's top and left"):
+        choose(scores, ["Set5/b.png@60"])
     with pytest.raises(ValueError, match=r"Set5/d\.png: expected an image that was scored"):
         choose(scores, ["Set5/d.png"])
 
@@ -106,6 +116,41 @@ def test_the_example_goes_from_lr_to_hr_and_shows_the_weights(tmp_path):
         example(cell, tmp_path, {k: v for k, v in files.items() if k != "toy/l1"})
 
 
+def test_each_setting_does_to_the_weights_what_the_page_says(tmp_path):
+    cell = toy_cell("l1-tlw", preset="paper")
+    raw = torch.rand(1, 3, 24, 24, generator=torch.Generator().manual_seed(0))
+    by_k, by_temperature, by_samples = varied(raw, cell.loss).values()
+    for share, w in zip(SHARES, by_k, strict=True):
+        assert w.mean().item() == pytest.approx(share, abs=1e-5)
+    middling = [((w > 0.1) & (w < 0.9)).float().mean().item() for w in by_temperature]
+    assert middling == sorted(middling) and middling[0] < 0.05 and middling[-1] > 0.5
+    mean = fixed_sum(raw, cell.loss.k_start, over="image")
+    off = [(w - mean).abs().mean().item() for w in by_samples]
+    assert off == sorted(off, reverse=True) and off[-1] < 0.05
+
+
+def test_weights_over_a_training_go_from_the_first_look_to_the_last(tmp_path):
+    cell = toy_cell("l1-tlw")
+    write_cell(cell, tmp_path)
+    (tmp_path / "looks").mkdir()
+    for step in range(25, 325, 25):
+        for kind in ("hr", "sr", "weights"):
+            levels = np.full((16, 16, 3), step * 255 // 300, np.uint8)
+            write_image(tmp_path / "looks" / f"step-{step:08d}_cat_{kind}.png", levels)
+    assert watched_images(tmp_path) == {"cat": list(range(25, 325, 25))}
+    with styled():
+        figure = weights_over_training(tmp_path, "cat")
+        titles = [panel.get_title() for panel in figure.axes]
+        steps = [int(title.split()[1]) for title in titles if title.startswith("step")]
+        assert len(steps) == 6 and steps[0] == 25 and steps[-1] == 300 and steps == sorted(steps)
+        below = [panel for panel in figure.axes[7:14] if panel.images]
+        for panel, step in zip(below, steps, strict=True):
+            found = np.asarray(panel.images[0].get_array())
+            assert found == pytest.approx(step * 255 // 300 / 255)
+    drawn = draw(Source([tmp_path], (), None), tmp_path / "figures", ["weights_over_training"])
+    assert list(drawn) == [f"weights_over_training_{cell.name}_cat"]
+
+
 @pytest.fixture
 def run(tmp_path):
     """Two networks as training and scoring leave them, and the pairs that they were scored on."""
@@ -134,10 +179,14 @@ def done(*words) -> subprocess.CompletedProcess:
 def test_the_commands_make_pictures_and_figures_from_a_runs_folders(run):
     cells = sorted((run / "grid").iterdir())
     weights = [folder / "weights.safetensors" for folder in cells]
-    made = done("pictures", *weights, "--pairs", run / "toy.h5", "-o", run / "pictures")
+    made = done("pictures", *weights, "--pairs", run / "toy.h5", "-o", run / "pictures",
+                "--image", "toy/a.png@3,9999")  # fmt: skip
     assert made.returncode == 0, made.stderr
     content = read_pictures(run / "pictures" / "index.json")
-    first = content["pictures"][0]
+    named, first = content["pictures"][:2]
+    side = len(np.asarray(Image.open(named["files"]["hr"])))
+    width = Pairs(run / "toy.h5").sizes[Pairs(run / "toy.h5").names.index("a.png")][1]
+    assert (named["image"], named["top"], named["left"]) == ("a.png", 2, (width - side) // 2 * 2)
     assert (first["image"], first["why"]) == ("b.png", MOST) and "LPIPS vgg" in content["rule"]
 
     from tlw.networks.sr_net import load_network

@@ -28,7 +28,8 @@ def pictures(
     image: Annotated[
         list[str] | None,
         typer.Option(
-            help="Shown besides those that the rule chooses, as Set14/comic.png; repeatable.",
+            help="Shown besides those that the rule chooses, as Set14/comic.png, or, with top and "
+            "left of the part in hr pixels, Set14/comic.png@60,40; repeatable.",
             show_default="none",
         ),
     ] = None,

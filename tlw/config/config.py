@@ -33,6 +33,7 @@ from tlw.config.settings import (
 from tlw.config.yaml_file import read_yaml
 from tlw.runtime.errors import at, near, one_of
 
+PICTURE = r"^[A-Za-z0-9.-]+/[^/@]+(@\d+,\d+)?$"  # benchmark/image, perhaps @top,left
 DEVICES = ("auto", "cpu", "cuda")
 CELLS = 10_000  # of one grid; each is a folder, and a job or two
 
@@ -123,6 +124,11 @@ class Grid(Model):
         default=(), description="checkpoints of the TLW authors, rows of the table, too"
     )
 
+    pictures: tuple[Annotated[str, Field(pattern=PICTURE)], ...] = Field(
+        default=(),
+        description="images to show besides those that the rule chooses, as Set14/comic.png, or, "
+        "with top and left of the part shown in hr pixels, Set14/comic.png@60,40",
+    )
     note: str = Field(default="", max_length=500, description="a sentence below its table")
     score_together: Flag = Field(
         default=False,
@@ -237,6 +243,9 @@ class Config(Model):
                 _require(known["recipe"], [grid.recipe], "recipe")
                 _require(known["backbones"], grid.backbones, "backbones")
                 _require(known["losses"], grid.losses, "losses")
+                with at("pictures"):
+                    _require(dict.fromkeys(self.test), [p.split("/")[0] for p in grid.pictures],
+                             "benchmark")  # fmt: skip
                 if grid.validation:
                     self._refuse_seen(grid.validation.image_set, grid.train)
                 for cell in self.cells(name):  # each says itself what does not fit together

@@ -6,6 +6,7 @@ part shown is where the networks' images differ most from each other.
 """
 
 import json
+import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -40,6 +41,7 @@ class Chosen(NamedTuple):
     benchmark: str
     image: str
     why: str
+    corner: tuple[int, int] | None = None  # top and left of the part, in hr pixels, where named
 
 
 def choose(scores: pd.DataFrame, named: Collection[str] = ()) -> list[Chosen]:
@@ -47,17 +49,19 @@ def choose(scores: pd.DataFrame, named: Collection[str] = ()) -> list[Chosen]:
 
     Args:
         scores: of all cells of one scale, as `tlw.scoring.evaluate` gives them.
-        named: benchmark/image, shown besides.
+        named: benchmark/image, shown besides; with @top,left the part of it, too.
 
     Raises:
-        ValueError: for a named image that was not scored.
+        ValueError: for a named image that was not scored, or a corner that is none.
     """
     there = scores[["benchmark", "image"]].drop_duplicates()
     known = {f"{benchmark}/{image}" for benchmark, image in there.itertuples(index=False)}
-    for name in named:
+    chosen = []
+    for text in named:
+        name, _, corner = text.partition("@")
         if name not in known:
             raise ValueError(f"{name}: expected an image that was scored, as {min(known)}")
-    chosen = [Chosen(*name.partition("/")[::2], NAMED) for name in named]
+        chosen.append(Chosen(*name.partition("/")[::2], NAMED, _corner(text, corner)))
     keys = ["benchmark", "image", "backbone"]
     one = scores.sort_values("seed").drop_duplicates([*keys, "loss"])
     grouped = one[one["loss"] != ""].groupby(keys, sort=False)[metric_of(scores)]
@@ -68,6 +72,15 @@ def choose(scores: pd.DataFrame, named: Collection[str] = ()) -> list[Chosen]:
             if found[:2] not in [other[:2] for other in chosen]:
                 chosen.append(found)
     return chosen
+
+
+def _corner(text: str, corner: str) -> tuple[int, int] | None:
+    if not corner:
+        return None
+    if not re.fullmatch(r"\d+,\d+", corner):
+        raise ValueError(f"{text}: expected the part's top and left, as @60,40, found @{corner}")
+    top, left = corner.split(",")
+    return int(top), int(left)
 
 
 def metric_of(scores: pd.DataFrame) -> str:
@@ -103,13 +116,18 @@ def write_pictures(
     sets = {p.image_set: p for p in map(Pairs, pairs)}
     folder.mkdir(parents=True, exist_ok=True)
     entries: list[dict[str, Any]] = []
-    for benchmark, image, why in choose(scores, named):
+    for benchmark, image, why, corner in choose(scores, named):
         p = sets[benchmark]
         lr, hr = p[p.names.index(image)]
         with full_float32(deterministic=True), torch.inference_mode():
             made = {name: super_resolve(net.to(device), lr) for name, net in loaded.items()}
             bicubic = p.protocol.upsample_bicubic(lr[None], p.scale)[0]
         top, left, side = where_they_differ(list(made.values()), p.scale)
+        if corner is not None:  # as near to it as the square and the scale allow
+            most = (length - side for length in hr.shape[1:])
+            top, left = (
+                min(at, last) // p.scale * p.scale for at, last in zip(corner, most, strict=True)
+            )
         parts = {"hr": hr, "bicubic": bicubic, **made}
         shown = {name: x[:, top : top + side, left : left + side] for name, x in parts.items()}
         small = [slice(at // p.scale, (at + side) // p.scale) for at in (top, left)]

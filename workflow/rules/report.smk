@@ -27,9 +27,12 @@ rule pictures:
             f"{wildcards.grid}/{name}"
             for name in networks_of(wildcards.grid, wildcards.scale)
         ),
+        named=lambda wildcards: [
+            f"--image={name}" for name in SETTINGS.grids[wildcards.grid].pictures
+        ],
         device=lambda wildcards, threads: SETTINGS.device,
     shell:
-        "tlw pictures {input.weights:q} {params.pairs:q} --output {output:q}"
+        "tlw pictures {input.weights:q} {params.pairs:q} {params.named:q} --output {output:q}"
         " --device {params.device:q} --threads {threads} {params.foreign:q} > {log:q} 2>&1"
 
 
