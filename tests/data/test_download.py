@@ -15,7 +15,8 @@ from loopback import Page, Server, serving
 
 from tlw.data import download as module
 from tlw.data import http
-from tlw.data.download import DownloadError, check_file, download, sha256_of
+from tlw.data.download import DownloadError, check_file, download
+from tlw.runtime.files import sha256_of
 
 CONTENT = random.Random(1).randbytes(1_000_003)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tlw.data.download import DownloadError, sha256_of
+from tlw.data.download import DownloadError
 from tlw.data.packages import pip_download
+from tlw.runtime.files import sha256_of
 
 OTHER = "0" * 64
 

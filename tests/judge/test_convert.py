@@ -14,10 +14,11 @@ import torch
 from loopback import Page, serving
 from safetensors.numpy import load_file
 
-from tlw.data.download import DownloadError, sha256_of
+from tlw.data.download import DownloadError
 from tlw.judge import convert as module
 from tlw.judge.convert import read_array_pickle, tensor_digest
 from tlw.judge.weights import judge_weights
+from tlw.runtime.files import sha256_of
 
 
 def _out_of_reach(monkeypatch, folder: Path) -> None:

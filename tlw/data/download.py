@@ -16,7 +16,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from tlw.data.http import Passing, RangeRefused, SourceFailed, opened, shown_url
-from tlw.runtime.files import naming
+from tlw.runtime.files import naming, sha256_of
 from tlw.runtime.locks import only_one
 
 log = logging.getLogger(__name__)
@@ -27,12 +27,6 @@ MOST = 16 << 30  # bytes of a file whose size is not known
 
 class DownloadError(OSError):
     """No source gave the file; the message has one reason for each of them."""
-
-
-def sha256_of(path: Path) -> str:
-    """The SHA-256 of a file, 64 lower-case hex digits."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_file(path: Path, sha256: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from pydantic import NonNegativeInt
 
 from tlw.config.schema import Model
-from tlw.data.download import DownloadError, download, sha256_of
+from tlw.data.download import DownloadError, download
 from tlw.data.known_images import bar, matching
 from tlw.data.registry import (
     ArchiveSource,
@@ -32,7 +32,7 @@ from tlw.data.registry import (
 )
 from tlw.data.unpack import extract
 from tlw.imaging.image_files import SUFFIXES, image_files
-from tlw.runtime.files import written_aside
+from tlw.runtime.files import sha256_of, written_aside
 from tlw.runtime.locks import only_one
 
 log = logging.getLogger(__name__)

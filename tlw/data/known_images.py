@@ -7,9 +7,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from tlw.data.download import sha256_of
 from tlw.data.registry import ImageSet, KnownFile
 from tlw.imaging.image_files import read_image
+from tlw.runtime.files import sha256_of
 
 log = logging.getLogger(__name__)
 

@@ -17,10 +17,12 @@ Two modes matter, because 0.02 dB hang on them:
 import math
 from fractions import Fraction
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.sparse import csr_array
+
+if TYPE_CHECKING:  # half a second to import, for what most processes never do
+    from scipy.sparse import csr_array
 
 Border = Literal["mirror", "replicate"]
 Mode = Literal["float", "uint8"]
@@ -70,7 +72,7 @@ def imresize(
     return image
 
 
-def _along(axis: int, matrix: csr_array, image: np.ndarray) -> np.ndarray:
+def _along(axis: int, matrix: "csr_array", image: np.ndarray) -> np.ndarray:
     lines = np.moveaxis(image, axis, 0)
     resized = matrix @ lines.reshape(len(lines), -1).astype(np.float64)
     return np.ascontiguousarray(np.moveaxis(resized.reshape(-1, *lines.shape[1:]), 0, axis))
@@ -79,7 +81,9 @@ def _along(axis: int, matrix: csr_array, image: np.ndarray) -> np.ndarray:
 @lru_cache(maxsize=256)  # a few kB to a few 100 kB each; an image set has some dozens of sizes
 def _sparse_matrix(
     size_in: int, size_out: int, ratio: Fraction | None, a: float, antialias: bool, border: Border
-) -> csr_array:
+) -> "csr_array":
+    from scipy.sparse import csr_array
+
     if size_in < 1 or size_out < 1:
         raise ValueError(f"cannot resize {size_in} samples to {size_out}: both must be at least 1")
     ratio = ratio or Fraction(size_out, size_in)

@@ -1,5 +1,6 @@
-"""Writing files so that nobody ever sees half of one."""
+"""Writing files so that nobody ever sees half of one, and knowing them by their hash."""
 
+import hashlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -47,3 +48,9 @@ def naming(path: Path | str) -> Iterator[None]:
 def _not_written(path: Path | str, error: OSError) -> OSError:
     reason = f"{path}: could not be written ({error.strerror or error})"
     return OSError(error.errno, reason) if error.errno else OSError(reason)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, 64 lower-case hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

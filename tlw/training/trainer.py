@@ -19,10 +19,9 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from tlw.backbones import count_parameters
 from tlw.config.config import Cell
 from tlw.config.record import Record, read_record
-from tlw.data.download import sha256_of
 from tlw.networks.sr_net import start_from
 from tlw.runtime.devices import pick_device, ranks
-from tlw.runtime.files import written_aside
+from tlw.runtime.files import sha256_of, written_aside
 from tlw.runtime.locks import only_one
 from tlw.runtime.precision import full_float32
 from tlw.runtime.stopping import stop_signal
