@@ -91,7 +91,8 @@ def _settings(source: Source) -> Iterator[Drawn]:
             "settings",
             f"What the settings of {cell.loss_name} do to the weights of "
             f"{Path(picture['image']).stem}: the share k to the mean of their distribution, the "
-            "temperature to a sample, the number of samples T to the mean of these.",
+            "temperature to a sample, the number of samples T to the mean of these (means over "
+            "the three channels).",
             settings_of_weights(
                 cell, folder, files["hr"], files[f"{cell.backbone_name}/{cell.loss_name}"]
             ),

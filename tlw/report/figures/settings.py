@@ -51,7 +51,10 @@ def varied(raw: Tensor, settings: TLWSettings) -> dict[str, list[Tensor]]:
 
 
 def settings_of_weights(cell: Cell, folder: Path, hr: Path, sr: Path) -> "Figure":
-    """A row a setting, a column a value: the mean over channels as a picture."""
+    """A row a setting, a column a value: the mean over the three channels as a picture.
+
+    So where a weight of a sample is nearly 0 or 1, the picture has thirds.
+    """
     from matplotlib import pyplot as plt
 
     reference, image = (to_tensor(read_image(path))[None] for path in (hr, sr))
@@ -60,14 +63,19 @@ def settings_of_weights(cell: Cell, folder: Path, hr: Path, sr: Path) -> "Figure
     values = (SHARES, TEMPERATURES, SAMPLES)
     figure, panels = plt.subplots(3, 5, figsize=(PAGE, 4.6))
     for row, (title, maps), each in zip(panels, rows.items(), values, strict=True):
-        row[0].imshow(reference[0].permute(1, 2, 0).numpy())
         for panel, w, value in zip(row[1:], maps, each, strict=True):
             drawn = panel.imshow(w[0].mean(dim=0).numpy(), cmap="viridis", vmin=0, vmax=1)
             panel.set_title(f"{title.rpartition(' ')[2]} = {value:g}")
         row[1].set_ylabel(title.rpartition(",")[0])
+    panels[0][0].imshow(reference[0].permute(1, 2, 0).numpy())
     panels[0][0].set_title("hr")
-    for row in panels[1:]:
-        row[0].set_visible(False)
+    s = cast(TLWSettings, cell.loss)
+    for row, others in zip(
+        panels[1:], (f"k = {s.k_start:g}", f"k = {s.k_start:g}\ntemperature = {s.temperature:g}"),
+        strict=True,
+    ):  # fmt: skip
+        row[0].set_axis_off()
+        row[0].text(0.5, 0.5, others, ha="center", va="center", transform=row[0].transAxes)
     for panel in panels.flat:
         panel.set(xticks=[], yticks=[])
         panel.grid(visible=False)

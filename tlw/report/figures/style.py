@@ -31,7 +31,8 @@ _LOOK: dict[str, Any] = {
     **{"figure.constrained_layout.use": True, "figure.facecolor": "white", "savefig.dpi": 300},
     **{"pdf.fonttype": 42, "svg.hashsalt": "tlw", "svg.fonttype": "path"},
 }
-FORMATS = ("pdf", "png")
+FORMATS = ("pdf", "png", "webp")  # for print, for slides, and small, for pages
+_SCREEN: dict[str, Any] = {"dpi": 200, "pil_kwargs": {"quality": 85}}
 
 
 @contextmanager
@@ -62,8 +63,10 @@ def colours_of(losses: Sequence[str]) -> dict[str, str]:
 
 
 def save(figure: "Figure", path: Path, formats: Sequence[str] = FORMATS) -> None:
-    """Writes path.pdf, path.png and so on, whole or not at all; equal figures are equal files."""
+    """Writes path.pdf, path.png and path.webp, whole or not at all; equal figures, equal files."""
     for form in formats:
         with written_aside(path.with_name(f"{path.name}.{form}")) as aside:
             when = {"pdf": "CreationDate", "svg": "Date"}.get(form)
-            figure.savefig(aside, format=form, metadata={when: None} if when else None)
+            options: dict[str, Any] = _SCREEN if form == "webp" else {}
+            dated = {when: None} if when else None
+            figure.savefig(aside, format=form, metadata=dated, **options)

@@ -5,7 +5,6 @@ Template, styles and script stand beside this file. The page's numbers are those
 """
 
 import base64
-import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
@@ -14,7 +13,6 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from PIL import Image
 
 import tlw
 from tlw.report.cite import cite
@@ -28,7 +26,6 @@ from tlw.scoring.columns import METRICS, ROW
 from tlw.scoring.shown import read_pictures
 
 LARGEST = 25 * 2**20  # bytes
-WIDEST = 1600  # pixels, of a figure
 _PLACES = {"psnr_y": 3}
 
 
@@ -239,21 +236,13 @@ def _figures(folder: Path) -> Iterator[dict[str, str]]:
     try:
         captions = json.loads((folder / "captions.json").read_text(encoding="utf-8"))
         for name, caption in captions.items():
-            image = _smaller(folder / f"{name}.png")
+            image = _embedded(folder / f"{name}.webp")
             yield {"name": name, "caption": str(caption), "image": image}
     except (OSError, ValueError, AttributeError) as error:
         raise ValueError(f"{folder}: no folder of `tlw figures`: {error}") from None
 
 
 def _embedded(path: Path) -> str:
-    """A PNG as text that a page can hold."""
-    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
-
-
-def _smaller(path: Path) -> str:
-    """A figure as large as a screen shows it; the one for print is beside the page."""
-    content = io.BytesIO()
-    with Image.open(path) as figure:
-        figure.thumbnail((WIDEST, 10 * WIDEST))
-        figure.convert("RGB").save(content, format="webp", quality=85)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
+    """A picture as text that a page can hold."""
+    content = base64.b64encode(path.read_bytes()).decode()
+    return f"data:image/{path.suffix[1:]};base64,{content}"
