@@ -208,6 +208,7 @@ def test_the_commands_make_pictures_and_figures_from_a_runs_folders(run):
     for name in captions:
         assert (run / "figures" / f"{name}.pdf").read_bytes().startswith(b"%PDF")
         assert Image.open(run / "figures" / f"{name}.png").width in (1050, 2160)
+        assert Image.open(run / "figures" / f"{name}.webp").width in (700, 1440)
     assert "forest: not drawn: a forest plot needs differences with intervals" in drawn.stderr
 
 

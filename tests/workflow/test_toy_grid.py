@@ -5,6 +5,7 @@ import csv
 import pytest
 import torch
 import yaml
+from browser import BROWSER, visited
 from plans import ROOT, changed, planned, snakemake
 
 from tlw.backbones.init import init_weights
@@ -125,3 +126,48 @@ def test_every_trained_cell_has_learned(toy):
                 for net in (start.eval(), trained)
             )
         assert after < before, cell.name
+
+
+# --- its pages --------------------------------------------------------------------------------
+
+THROUGH = """
+  told.numbers = []; told.images = [];
+  for (const number of document.querySelectorAll("td .number[data-row]")) {
+    told.numbers.push(number.querySelector(".ours").innerText.trim());
+    number.click(); await wait(20);
+    if ($("images").open) told.images.push($("images-body").rows.length);
+    $("images").close();
+  }
+  for (let place = 0; place < document.querySelectorAll(".numbers thead button").length; place++)
+    click(".numbers thead button", place);
+  told.pictures = 0;
+  for (const picture of document.querySelectorAll(".gallery button")) {
+    picture.click(); await wait(200);
+    if ($("viewer").open && $("viewer-left").width > 0) told.pictures++;
+    $("viewer").close();
+  }
+  told.figures = [...document.querySelectorAll("figure img")].map((image) => image.alt);
+  told.drawn = [...document.querySelectorAll("figure img")].every((image) => image.complete);
+  told.text = document.body.innerText;
+"""
+
+
+@pytest.mark.skipif(not BROWSER, reason="no Chromium is installed")
+@pytest.mark.parametrize("grid", ["table1", "table2"])
+def test_its_page_has_the_tables_numbers_and_opens_all_of_them_in_a_browser(toy, tmp_path, grid):
+    page = f"results/toy/report/{grid}.html"
+    snakemake(page, "--cores", "2", "--configfile", "config/toy.yaml")
+    (tmp_path / "page.html").write_bytes((ROOT / page).read_bytes())
+    with (TOY / "tables" / f"{grid}.csv").open(newline="") as file:
+        ours = [row["ours"] for row in csv.DictReader(file)]
+    for width in (1200, 400):
+        told = visited(tmp_path / "page.html", THROUGH, width=width)
+        assert told["errors"] == [] and set(told["loaded"]) <= {"data:"} and told["wide"]
+        shown = sorted(float(number.split()[0]) for number in told["numbers"])
+        assert shown == pytest.approx(sorted(map(float, ours)), abs=6e-4)
+        assert set(told["images"]) == {2} and len(told["images"]) == len(ours)
+        assert told["pictures"] >= 2 and told["drawn"]
+    watched = {name.rpartition("_seed")[0] for name in told["figures"] if "over_training" in name}
+    expected = {"table1": set(), "table2": {"weights_over_training_hat_x4_l1-tlw"}}
+    assert watched == expected[grid]
+    assert "toy-train" in told["text"] and "No image is there twice" in told["text"]
