@@ -235,12 +235,18 @@ def test_the_cells_of_a_scale_are_scored_anew_at_once_as_its_page_says(tmp_path)
         for cell in toy_cells(losses, scale=scale):
             path = rows / "table1" / cell.name / "weights.safetensors"
             save_network(path, build_network(cell.backbone, scale), cell)
-    [line] = [code for _, code in blocks("docs/scoring.md", "sh") if "evaluate results" in code]
+    line, ensembles = (
+        code for _, code in blocks("docs/scoring.md", "sh") if "evaluate results" in code
+    )
     in_shell(line, tmp_path)
     scores = [read_scores(path) for path in sorted(rows.rglob("scores.csv"))]
     assert [list(found["loss"].unique()) for found in scores] == [["l1"], ["mse"]]
     for found in scores:
         assert list(found["benchmark"]) == ["Set5", "Set14", "BSDS100", "Urban100"]
+
+    in_shell(ensembles.replace("edsr_", "toy_"), tmp_path)
+    table = (tmp_path / "edsr-with-ensembles.md").read_text()
+    assert re.search(r"\| toy +\| l1 ", table) and re.search(r"\| toy\+ +\| mse ", table)
 
 
 def test_the_comparisons_of_the_page_compare_scored_cells(tmp_path):

@@ -338,3 +338,28 @@ def test_a_benchmark_with_scores_is_not_left_out(ours, tmp_path):
 def test_tables_need_no_torch():
     program = "import sys, tlw.report.tables; raise SystemExit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+# --- costs ------------------------------------------------------------------------------------
+
+
+def test_what_tlw_cost_has_measured_of_a_network_is_told_once_a_network_and_scale(tmp_path):
+    cells = [
+        scored(tmp_path / loss, {("Set5", "a"): (33, 0.2)}, row=("edsr", 2, loss), record={})
+        for loss in ("l1", "l1-tlw")
+    ]
+    assert "cost" not in tables_of(cells, tmp_path / "t")
+    content = {"network": "edsr", "scale": 2, "parameters": 1369859, "multiply_adds": 316e9}
+    measured = {"output": [720, 1280], "seconds": 0.0123, "peak_bytes": 5.5e8}
+    for cell in cells:
+        cost = content | {"devices": {"Abacus": measured}}
+        (cell / "cost.json").write_text(json.dumps(cost))
+    text = tables_of(cells, tmp_path / "t")
+    told = text.partition("## What its networks cost")[2]
+    rows = [line for line in told.splitlines() if "edsr" in line]
+    assert len(rows) == 1
+    for word in ("x2", "1,369,859", "316 G", "Abacus", "1280 x 720", "0.0123 s", "550 MB"):
+        assert word in rows[0]
+    (cells[1] / "cost.json").write_text("[]")
+    with pytest.raises(ValueError, match=r"cost\.json: no cost\.json of `tlw cost`"):
+        tables_of(cells, tmp_path / "t")

@@ -19,7 +19,14 @@ from tlw.data.protocols import PROTOCOLS, protocol
 from tlw.imaging.ranges import round_to_8_bits
 from tlw.imaging.resize import imresize
 from tlw.judge.lpips import Judge
-from tlw.networks.sr_net import SRNet, build_network, load_network, save_network
+from tlw.networks.sr_net import (
+    SRNet,
+    build_network,
+    load_network,
+    save_network,
+    self_ensemble,
+    super_resolve,
+)
 from tlw.report.tables import PUBLISHED, read_published, read_scores, scores_table
 from tlw.scoring.evaluate import (
     evaluate_bicubic,
@@ -138,6 +145,36 @@ def test_bicubic_under_the_standard_protocol_is_matlabs(pairs, tmp_path):
     sr = torch.from_numpy(np.round(np.clip(up, 0, 1) * 255) / 255).permute(2, 0, 1)[None]
     expected = psnr_y(sr[..., 2:-2, 2:-2], hr[None][..., 2:-2, 2:-2]).item()
     assert scores["psnr_y"][0] == pytest.approx(expected, abs=1e-6)
+
+
+def test_an_ensemble_is_the_mean_over_eight_turns_and_turns_with_its_image(pairs, trained):
+    net, _ = load_network(trained["paper"])
+    lr, _ = Pairs(pairs["paper"])[0]
+    found = self_ensemble(net, lr)
+    expected = torch.zeros_like(found)
+    for turns in range(4):
+        for axes in ((), (1,)):  # flipped upside down here, sideways there: the same eight
+            turned = torch.rot90(lr.flip(axes), turns, (1, 2))
+            expected += torch.rot90(super_resolve(net, turned), -turns, (1, 2)).flip(axes) / 8
+    torch.testing.assert_close(found, expected)
+    assert (found - super_resolve(net, lr)).abs().max() > 1e-4
+    torch.testing.assert_close(self_ensemble(net, lr.flip(2)), found.flip(2))
+    torch.testing.assert_close(self_ensemble(net, lr.transpose(1, 2)), found.transpose(1, 2))
+
+
+def test_an_ensemble_is_a_row_of_its_own_beside_the_networks(several, pairs):
+    outputs = next(iter(several.values()))
+    weights = list(outputs)
+    beside = scores_beside(weights, ensemble=True)
+    assert all(out.parent.name == path.parent.name + "+" for path, out in beside.items())
+    evaluate_cells(scores_beside(weights), [pairs["paper"]], **HERE)
+    evaluate_cells(beside, [pairs["paper"]], ensemble=True, **HERE)
+    rows = [read_scores(out) for out in (scores_beside(weights)[weights[0]], beside[weights[0]])]
+    assert list(rows[1]["backbone"].unique()) == [rows[0]["backbone"].iloc[0] + "+"]
+    assert list(rows[1]["seed"]) == list(rows[0]["seed"])
+    assert (rows[1]["psnr_y"] != rows[0]["psnr_y"]).all()
+    table = scores_table([weights[0].parent, beside[weights[0]].parent])
+    assert len(table["backbone"].unique()) == 2
 
 
 def test_several_benchmarks_stand_below_each_other(pairs, folder, tmp_path):

@@ -43,10 +43,16 @@ def evaluate(
             "--output",
             "-o",
             help="CSV for each image, where one network is scored.",
-            show_default="scores.csv beside each weights file",
+            show_default="scores.csv beside each weights file; with --ensemble in CELL+",
         ),
     ] = None,
     tile: Tile = TILE,
+    ensemble: Annotated[
+        bool,
+        typer.Option(
+            "--ensemble", help="The mean over eight flips and turns, a row named with a +."
+        ),
+    ] = False,
     metric: ExtraMetrics = None,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
@@ -66,13 +72,15 @@ def evaluate(
             f"--output: expected one weights file to score into {output}, found {len(weights)}; "
             "leave it out, and each gets a scores.csv beside it"
         )
+    if ensemble and "bicubic" in weights:
+        raise ValueError("--ensemble: expected networks, found bicubic, which turns change nothing")
     extra = checked_metrics(metric)
     set_threads(threads)
     from tlw.runtime.devices import pick_device
     from tlw.scoring.evaluate import evaluate_bicubic, evaluate_cells, scores_beside
 
     files = [Path(word) for word in weights]
-    outputs = {files[0]: output} if output else scores_beside(files)
+    outputs = {files[0]: output} if output else scores_beside(files, ensemble=ensemble)
     with claimed(device, 1, cells_per_gpu):
         on = str(pick_device(device))
         if weights == ["bicubic"]:
@@ -87,6 +95,7 @@ def evaluate(
                 tile=tile,
                 networks=may_be_imported(network, trust),
                 extra=extra,
+                ensemble=ensemble,
             )
 
 

@@ -279,6 +279,21 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], name: str) -> None:
         raise ValueError(f"does not fit {name}: {error}") from None
 
 
+def self_ensemble(net: SRNet, lr: Tensor, *, tile: int = TILE, overlap: int = OVERLAP) -> Tensor:
+    """The mean of sr over lr's eight flips and quarter turns, each turned back, unclamped.
+
+    What papers mark with "+" (Lim et al., EDSR, 2017); eight times `super_resolve`, see there.
+    """
+    total = torch.zeros(())
+    for turns in range(4):
+        for flipped in (False, True):
+            turned = torch.rot90(lr.flip(-1) if flipped else lr, turns, (-2, -1)).contiguous()
+            sr = super_resolve(net, turned, tile=tile, overlap=overlap)
+            back = torch.rot90(sr, -turns, (-2, -1))
+            total = total.to(back) + (back.flip(-1) if flipped else back)
+    return total / 8
+
+
 @torch.inference_mode()
 def super_resolve(net: SRNet, lr: Tensor, *, tile: int = TILE, overlap: int = OVERLAP) -> Tensor:
     """sr (3, sH, sW) of one lr image (3, H, W), computed on the device of the network's weights.

@@ -224,4 +224,13 @@ def baselines(cells: Sequence[Path]) -> dict[Row, Against]:
     pairs = {
         row: plain.get((*row[:2], base)) for row, (_, base, weighted) in losses.items() if weighted
     }
-    return {row: Against(plain, plain[2]) for row, plain in pairs.items() if plain is not None}
+    found = {row: Against(plain, plain[2]) for row, plain in pairs.items() if plain is not None}
+    # a network scored as an ensemble has a "+" behind its name, and its baseline as well
+    return found | {
+        _plus(row): Against(_plus(other.row), other.name) for row, other in found.items()
+    }
+
+
+def _plus(row: Row) -> Row:
+    scale, backbone, loss = row
+    return scale, f"{backbone}+", loss

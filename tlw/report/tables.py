@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 
 from tlw.config.config import Imported
 from tlw.config.record import read_record
-from tlw.report import on_record
+from tlw.report import cost_table, on_record
 from tlw.report.means import table_of
 from tlw.report.statistics import SMALLEST, Smallest, baselines
 from tlw.report.typeset import to_latex, to_markdown
@@ -195,8 +195,8 @@ def write_tables(
         smallest: differences below these carry no mark.
 
     Raises:
-        ValueError: as `all_scores` does; for scores of a benchmark that is left out; for a title
-            or a folder whose name is no UTF-8.
+        ValueError: as `all_scores` and `read_costs` do; for scores of a benchmark that is left out;
+            for a title or a folder whose name is no UTF-8.
     """
     require_utf8([title, *left_out, *(folder.name for folder in cells)])
     known = None if number is None else read_published(published, number)
@@ -205,6 +205,7 @@ def write_tables(
     if stale:
         raise ValueError(f"--left-out: the cells have scores of {', '.join(sorted(stale))}")
     text = to_markdown(table, title, left_out, smallest) + on_record.to_markdown(records)
+    text += cost_table.to_markdown(cost_table.read_costs(cells))
     text += f"\n{note}\n" if note else ""
     caption = f"{title}. {note.rstrip('.')}" if note else title
     for suffix, content in {

@@ -14,7 +14,7 @@ from tlw.config.config import Cell
 from tlw.data.pairs import Pairs
 from tlw.data.protocols import protocol as protocol_named
 from tlw.imaging.tiles import OVERLAP, TILE, check_tiles, tile_of
-from tlw.networks.sr_net import load_network, super_resolve
+from tlw.networks.sr_net import load_network, self_ensemble, super_resolve
 from tlw.runtime.errors import at
 from tlw.runtime.files import written_aside
 from tlw.runtime.memory import enough_memory
@@ -104,6 +104,7 @@ def evaluate_cells(
     tile: int = TILE,
     networks: Collection[str] = (),
     extra: Sequence[str] = (),
+    ensemble: bool = False,
 ) -> None:
     """Scores trained cells, or imported networks, of one scale and protocol, into a CSV each.
 
@@ -121,6 +122,8 @@ def evaluate_cells(
         tile: side of the tiles for images of more pixels than one of them, see `tlw.imaging.tiles`.
         networks: classes from elsewhere that the files may name, see `load_network`.
         extra: as for `score_pairs`.
+        ensemble: scores the mean of eight turns, see `tlw.networks.sr_net.self_ensemble`; the
+            backbone is then called as the cell's with a "+" behind it.
 
     Raises:
         ValueError: for networks of different scales or protocols, and for pairs of another one,
@@ -137,22 +140,29 @@ def evaluate_cells(
     for path, (net, _) in loaded.items():
         with at(str(path)):
             check_tiles(tile, OVERLAP, net.window)
-        upscales[path] = partial(super_resolve, net.to(device), tile=tile)
+        upscale = self_ensemble if ensemble else super_resolve
+        upscales[path] = partial(upscale, net.to(device), tile=tile)
     scores = score_pairs(sets, upscales, device=device, judge_folder=judge_folder, extra=extra)
     tiled = [tile_of(h // s, w // s, tile) for pairs in sets for h, w in pairs.sizes]
     for path, cell in cells.items():
         if any(tiled):
             scores[path].insert(scores[path].columns.get_loc("image") + 1, "tiled", tiled)
         seed = cell.seed if isinstance(cell, Cell) else ""
-        row = of_row(scores[path], cell.backbone_name, s, cell.loss_name, seed)
+        name = cell.backbone_name + "+" * ensemble
+        row = of_row(scores[path], name, s, cell.loss_name, seed)
         write_scores(row, outputs[path])
 
 
-def scores_beside(weights: Sequence[Path]) -> dict[Path, Path]:
-    """A scores.csv beside each weights file; ValueError for two of them in one folder."""
+def scores_beside(weights: Sequence[Path], *, ensemble: bool = False) -> dict[Path, Path]:
+    """A scores.csv beside each weights file; ValueError for two of them in one folder.
+
+    Those of an ensemble go into a folder beside that one, of its name with a "+".
+    """
     outputs: dict[Path, Path] = {}
     for path in weights:
-        output = path.with_name("scores.csv")
+        beside = path.parent.resolve()
+        folder = beside.with_name(beside.name + "+") if ensemble else path.parent
+        output = folder / "scores.csv"
         for other in outputs:
             if other.parent.resolve() == path.parent.resolve():
                 raise ValueError(
