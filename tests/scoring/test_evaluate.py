@@ -177,6 +177,23 @@ def test_an_ensemble_is_a_row_of_its_own_beside_the_networks(several, pairs):
     assert len(table["backbone"].unique()) == 2
 
 
+def test_metrics_beside_the_protocols_are_taken_as_it_has_them_and_none_twice(pairs, trained):
+    net, _ = load_network(trained["paper"])
+    found = {}
+    for name in ("paper", "standard"):
+        asked = {"extra": ("lpips_alex", "ssim_y"), **HERE}
+        upscale = {"net": lambda lr: super_resolve(net, lr)}
+        found[name] = score_pairs([Pairs(pairs[name])], upscale, **asked)["net"]
+    columns = ["protocol", "benchmark", "image"]
+    assert list(found["paper"]) == [*columns, "psnr_y", "lpips_vgg", "lpips_alex", "ssim_y"]
+    assert list(found["standard"]) == [*columns, "psnr_y", "ssim_y", "lpips_alex", "lpips_vgg"]
+    lr, hr = Pairs(pairs["paper"])[0]
+    sr = protocol("paper").finish(super_resolve(net, lr))[None]
+    expected = Judge("alex", channels="bgr")(sr, hr[None]).item()
+    assert found["paper"]["lpips_alex"][0] == pytest.approx(expected, rel=1e-5)
+    assert found["paper"]["ssim_y"][0] == pytest.approx(ssim_y(sr, hr[None]).item(), rel=1e-9)
+
+
 def test_several_benchmarks_stand_below_each_other(pairs, folder, tmp_path):
     other = toy_pairs(folder, [photograph("chelsea")], name="other", use="test")
     evaluate_bicubic([pairs["paper"], other], tmp_path / "scores.csv", **HERE)

@@ -46,7 +46,16 @@ def test_a_cell_is_made_by_naming_its_scores(clone):
         + [f"test/{name}/4" for name in ("Set5", "Set14", "BSDS100", "Urban100")]
     )
     assert planned(output, "evaluate") == planned(output, "train")
-    assert planned(output, "fetch_weights") == ["vgg"] and planned(output, "table") == []
+    assert planned(output, "fetch_weights") == ["lpips_vgg"] and planned(output, "table") == []
+
+
+def test_metrics_of_a_config_are_scored_beside_the_protocols_with_their_weights(clone, tmp_path):
+    config = changed("toy.yaml", tmp_path, lambda c: c.update(metrics=["dists", "lpips_alex"]))
+    target = "results/toy/table1/edsr_x2_l1_seed0/scores.csv"
+    output = snakemake(target, "-n", "--printshellcmds", "--configfile", config, folder=clone)
+    assert planned(output, "fetch_weights") == ["dists", "lpips_alex", "lpips_vgg"]
+    assert "--metric=dists --metric=lpips_alex" in output
+    assert "tlw fetch-weights dists " in output and "tlw fetch-weights alex " in output
 
 
 def test_presets_are_chosen_by_grid_and_by_loss_and_seeds_multiply_cells(clone, tmp_path):

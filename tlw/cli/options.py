@@ -70,7 +70,7 @@ ExtraMetrics = Annotated[
     list[str] | None,
     typer.Option(
         "--metric",
-        help="A column beside the protocol's: dists; repeatable.",
+        help="A column beside the protocol's: dists, lpips_alex, ssim_y; repeatable.",
         show_default="none",
     ),
 ]

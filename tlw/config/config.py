@@ -23,6 +23,7 @@ from tlw.config.settings import (
     LOSSES,
     PRESETS,
     SCALES,
+    ExtraMetric,
     LossSettings,
     PresetName,
     ProtocolName,
@@ -192,6 +193,9 @@ class Config(Model):
     )
     protocol: ProtocolName = Field(default="paper", description="how pairs are made and scored")
     test: Names = Field(description="the benchmarks, image sets")
+    metrics: Annotated[tuple[ExtraMetric, ...], AfterValidator(_each_once)] = Field(
+        default=(), description="what is scored beside the protocol's metrics"
+    )
     registry: FilePath | None = Field(
         default=None, description="a YAML file with image sets of the user's own"
     )

@@ -19,6 +19,7 @@ Base = Literal["l1", "mse"]
 Init = Literal["normal", "authors-code", "pytorch"]
 Precision = Literal["float32", "bf16-mixed"]
 JudgeNet = Literal["vgg", "alex"]
+ExtraMetric = Literal["dists", "lpips_alex", "ssim_y"]  # beside a protocol's own
 Channels = Literal["rgb", "bgr"]
 Use = Literal["train", "test"]
 Over = Literal["image", "channel"]

@@ -1,9 +1,11 @@
 """The columns of scores: what a metric is called, which way is better, what names a row."""
 
 import re
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import pandas as pd
+
+from tlw.config.settings import ExtraMetric
 
 
 class Metric(NamedTuple):
@@ -20,8 +22,8 @@ METRICS = {
     "lpips_vgg": Metric("LPIPS vgg", False),
     "dists": Metric("DISTS", False),
 }
-# Those that no protocol has, and that are taken beside its own where they are asked for.
-EXTRA = ("dists",)
+# Those that are taken beside a protocol's own where they are asked for.
+EXTRA: tuple[str, ...] = get_args(ExtraMetric)
 # The columns that name a row of the printed table, and one number of it.
 ROW = ["scale", "backbone", "loss"]
 NUMBER = [*ROW, "benchmark", "metric"]

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import get_args
 
 import torch
 from torch import Tensor
 
+from tlw.config.settings import JudgeNet
 from tlw.data.protocols import Protocol
 from tlw.judge.dists import DISTS
 from tlw.judge.lpips import Judge
@@ -15,7 +17,8 @@ from tlw.scoring.metrics import levels, psnr, require_one_shape, ssim
 class Scorer:
     """All metrics of a protocol for one image.
 
-    LPIPS is taken in float32 and of the whole image, other metrics inside the protocol's border.
+    LPIPS is taken in float32, in the protocol's order of channels, and of the whole image, PSNR and
+    SSIM inside the protocol's border.
 
     Args:
         protocol: says which metrics, and how sr is finished before.
@@ -34,12 +37,13 @@ class Scorer:
         judge_folder: Path | None = None,
         extra: Sequence[str] = (),
     ) -> None:
-        self.metrics = (*protocol.metrics, *dict.fromkeys(extra))
+        self.metrics = tuple(dict.fromkeys([*protocol.metrics, *extra]))
         self.protocol, self.device = protocol, device
         self.border = protocol.border(scale)
         self.judges = {
             net: Judge(net, channels=protocol.lpips_channels, weights=judge_folder).to(device)
-            for net in protocol.lpips_nets
+            for net in get_args(JudgeNet)
+            if f"lpips_{net}" in self.metrics
         }
         self.dists = DISTS(judge_folder).to(device) if "dists" in self.metrics else None
 

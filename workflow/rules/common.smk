@@ -66,6 +66,13 @@ RESULTS = SETTINGS.results
 TEST = [name for name in SETTINGS.test if name not in {x.name for x in LEFT_OUT}]
 PROTOCOL = PROTOCOLS[SETTINGS.protocol]
 WEIGHTS = "resources/weights"
+# Of what scores: LPIPS' networks, of which DISTS needs the VGG16, and its own.
+SCORING_WEIGHTS = dict.fromkeys(
+    f"{WEIGHTS}/{name}.safetensors"
+    for metric in (*PROTOCOL.metrics, *SETTINGS.metrics)
+    for name in {"dists": ["lpips_vgg", "dists"]}.get(metric, [metric])
+    if not metric.endswith("_y")
+)
 CELLS = {
     grid: {cell.name: cell for cell in SETTINGS.cells(grid)} for grid in SETTINGS.grids
 }
@@ -86,7 +93,7 @@ wildcard_constraints:
     image_set="|".join(map(re.escape, REGISTRY)),
     use="|".join(get_args(Use)),
     scale="|".join(map(str, SCALES)),
-    net="|".join(get_args(JudgeNet)),
+    weights="|".join([*(f"lpips_{net}" for net in get_args(JudgeNet)), "dists"]),
 
 
 def cell_of(wildcards):

@@ -6,7 +6,7 @@ rule evaluate:
     input:
         weights=lambda wildcards: weights_of(wildcards.row),
         pairs=lambda wildcards: pairs_of(TEST, "test", scale_of(wildcards.row)),
-        lpips=[f"{WEIGHTS}/lpips_{net}.safetensors" for net in PROTOCOL.lpips_nets],
+        judges=list(SCORING_WEIGHTS),
     output:
         f"{RESULTS}/{{row}}/scores.csv",
     log:
@@ -22,13 +22,14 @@ rule evaluate:
         network=lambda wildcards, input: input.get("weights") or "bicubic",
         foreign=lambda wildcards: foreign_networks([wildcards.row]),
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
-        judge_folder=lambda wildcards, input: os.path.dirname(input.lpips[0]),
+        judge_folder=lambda wildcards, input: os.path.dirname(input.judges[0]),
+        metrics=[f"--metric={name}" for name in SETTINGS.metrics],
         device=lambda wildcards, threads: SETTINGS.device,
         share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
     shell:
         "tlw evaluate {params.network:q} {params.pairs:q} --output {output:q}"
         " --judge-folder {params.judge_folder:q} --device {params.device:q} --threads {threads}"
-        " --cells-per-gpu {params.share} {params.foreign:q}"
+        " --cells-per-gpu {params.share} {params.foreign:q} {params.metrics:q}"
         " > {log:q} 2>&1"
 
 
@@ -42,7 +43,7 @@ rule evaluate_together:
             for name in networks_of(wildcards.grid, wildcards.scale)
         ],
         pairs=lambda wildcards: pairs_of(TEST, "test", int(wildcards.scale)),
-        lpips=[f"{WEIGHTS}/lpips_{net}.safetensors" for net in PROTOCOL.lpips_nets],
+        judges=list(SCORING_WEIGHTS),
     output:
         touch(f"{RESULTS}/{{grid}}/scored_x{{scale}}"),
     log:
@@ -56,15 +57,16 @@ rule evaluate_together:
         gpu=0 if SETTINGS.device == "cpu" else 1,
     params:
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
-        judge_folder=lambda wildcards, input: os.path.dirname(input.lpips[0]),
+        judge_folder=lambda wildcards, input: os.path.dirname(input.judges[0]),
         foreign=lambda wildcards: foreign_networks(
             f"{wildcards.grid}/{name}"
             for name in networks_of(wildcards.grid, wildcards.scale)
         ),
+        metrics=[f"--metric={name}" for name in SETTINGS.metrics],
         device=lambda wildcards, threads: SETTINGS.device,
         share=lambda wildcards, threads: SETTINGS.cells_per_gpu,
     shell:
         "tlw evaluate {input.weights:q} {params.pairs:q}"
         " --judge-folder {params.judge_folder:q} --device {params.device:q} --threads {threads}"
-        " --cells-per-gpu {params.share} {params.foreign:q}"
+        " --cells-per-gpu {params.share} {params.foreign:q} {params.metrics:q}"
         " > {log:q} 2>&1"

@@ -26,15 +26,16 @@ rule fetch_images:
 rule fetch_weights:
     """The real weights of the judge and of LPIPS."""
     output:
-        f"{WEIGHTS}/lpips_{{net}}.safetensors",
+        f"{WEIGHTS}/{{weights}}.safetensors",
     log:
-        f"{RESULTS}/logs/fetch/lpips_{{net}}.log",
+        f"{RESULTS}/logs/fetch/{{weights}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/fetch/lpips_{{net}}.tsv"
+        f"{RESULTS}/benchmarks/fetch/{{weights}}.tsv"
     localrule: True
     conda:
         "../../environment.yml"
     params:
+        net=lambda wildcards: wildcards.weights.removeprefix("lpips_"),
         folder=subpath(output[0], parent=True),
     shell:
-        "tlw fetch-weights {wildcards.net:q} --judge-folder {params.folder:q} > {log:q} 2>&1"
+        "tlw fetch-weights {params.net:q} --judge-folder {params.folder:q} > {log:q} 2>&1"
