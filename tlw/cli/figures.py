@@ -15,6 +15,16 @@ from tlw.cli.options import (
     set_threads,
 )
 
+_Pictures = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--pictures", help="index.json of `tlw pictures`; repeatable.", show_default="none"
+    ),
+]
+_Number = Annotated[
+    int | None,
+    typer.Option(min=1, max=2, help="The paper's table to show beside.", show_default="neither"),
+]
 _Folder = Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")]
 
 
@@ -66,18 +76,8 @@ def figures(
         list[str] | None,
         typer.Option(help="Only this one; repeatable.", show_default="all that can be drawn"),
     ] = None,
-    picture: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--pictures", help="index.json of `tlw pictures`; repeatable.", show_default="none"
-        ),
-    ] = None,
-    number: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=2, help="The paper's table to show beside.", show_default="neither"
-        ),
-    ] = None,
+    picture: _Pictures = None,
+    number: _Number = None,
 ) -> None:
     """Draws figures of scored cells as PDF and PNG."""
     from tlw.report.figures.drawn import Source, draw
@@ -90,22 +90,12 @@ def report(
     cells: Annotated[list[Path], typer.Argument(help="Folders of cells, in row order.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="The page, an .html file.")],
     title: Annotated[str, typer.Option(help="The page's.")],
-    picture: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--pictures", help="index.json of `tlw pictures`; repeatable.", show_default="none"
-        ),
-    ] = None,
+    picture: _Pictures = None,
     figure: Annotated[
         list[Path] | None,
         typer.Option("--figures", help="Folder of `tlw figures`; repeatable.", show_default="none"),
     ] = None,
-    number: Annotated[
-        int | None,
-        typer.Option(
-            min=1, max=2, help="The paper's table to show beside.", show_default="neither"
-        ),
-    ] = None,
+    number: _Number = None,
     note: Annotated[str, typer.Option(help="Said below the title.")] = "",
     pairs: Annotated[
         list[Path] | None,

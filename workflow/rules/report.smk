@@ -42,7 +42,12 @@ rule figures:
         scores=lambda wildcards: scores_of(wildcards.grid),
         pictures=lambda wildcards: pictures_of(wildcards.grid),
     output:
-        directory(f"{RESULTS}/figures/{{grid}}"),
+        report(
+            directory(f"{RESULTS}/figures/{{grid}}"),
+            patterns=["{name}.png"],
+            category="Figures",
+            labels={"grid": "{grid}", "what": "{name}"},
+        ),
     log:
         f"{RESULTS}/logs/figures/{{grid}}.log",
     benchmark:
@@ -71,7 +76,7 @@ rule page:
         report(
             f"{RESULTS}/report/{{grid}}.html",
             category="Pages",
-            labels={"grid": "{grid}"},
+            labels={"grid": "{grid}", "what": "the page"},
         ),
     log:
         f"{RESULTS}/logs/report/{{grid}}.log",

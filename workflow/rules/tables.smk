@@ -6,7 +6,22 @@ rule table:
     input:
         lambda wildcards: scores_of(wildcards.grid),
     output:
-        multiext(f"{RESULTS}/tables/{{grid}}", ".csv", ".md", ".tex", "_cells.csv"),
+        report(
+            f"{RESULTS}/tables/{{grid}}.csv",
+            category="Tables",
+            labels={"grid": "{grid}", "what": "all numbers"},
+        ),
+        report(
+            f"{RESULTS}/tables/{{grid}}.md",
+            category="Tables",
+            labels={"grid": "{grid}", "what": "the tables"},
+        ),
+        f"{RESULTS}/tables/{{grid}}.tex",
+        report(
+            f"{RESULTS}/tables/{{grid}}_cells.csv",
+            category="Tables",
+            labels={"grid": "{grid}", "what": "how each cell came about"},
+        ),
     log:
         f"{RESULTS}/logs/tables/{{grid}}.log",
     benchmark:
