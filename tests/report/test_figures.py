@@ -20,6 +20,7 @@ from tlw.losses.tlw import k_schedule
 from tlw.losses.weight_net import WeightNet
 from tlw.networks.sr_net import build_network, save_network, super_resolve
 from tlw.report.claims import compared
+from tlw.report.figures.cost import cost_bars
 from tlw.report.figures.drawn import Source, draw
 from tlw.report.figures.example import example
 from tlw.report.figures.fixed_sum import moved
@@ -149,6 +150,26 @@ def test_weights_over_a_training_go_from_the_first_look_to_the_last(tmp_path):
             assert found == pytest.approx(step * 255 // 300 / 255)
     drawn = draw(Source([tmp_path], (), None), tmp_path / "figures", ["weights_over_training"])
     assert list(drawn) == [f"weights_over_training_{cell.name}_cat"]
+
+
+def test_bars_of_costs_are_what_was_measured_a_network_each(tmp_path):
+    for number, (name, seconds) in enumerate({"edsr": 0.5, "rcan": 4.0}.items(), 1):
+        measured = {"output": [720, 1280], "seconds": seconds, "peak_bytes": None}
+        content = {"network": name, "scale": 4, "parameters": number * 10**6}
+        content |= {"multiply_adds": number * 10**11, "devices": {"Abacus": measured}}
+        for seed in range(2):
+            folder = tmp_path / f"{name}{seed}"
+            folder.mkdir()
+            (folder / "cost.json").write_text(json.dumps(content))
+    with styled():
+        figure = cost_bars(sorted(tmp_path.iterdir()))
+        found = [[bar.get_width() for bar in panel.patches][::-1] for panel in figure.axes]
+        assert found[:3] == [[1, 2], [100, 200], [0.5, 4]]
+        assert not any(width == width for width in found[3])  # not told
+        names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert names == ["rcan ×4", "edsr ×4"]
+        with pytest.raises(ValueError, match="need what `tlw cost` measures"):
+            cost_bars([tmp_path / "none"])
 
 
 @pytest.fixture

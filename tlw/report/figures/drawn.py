@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from tlw.config.config import Cell, read_cell
 from tlw.config.settings import TLWSettings
 from tlw.report.figures.comparison import comparison
+from tlw.report.figures.cost import cost_bars
 from tlw.report.figures.curves import training_curves
 from tlw.report.figures.example import example
 from tlw.report.figures.fixed_sum import fixed_sum_curves
@@ -163,6 +164,11 @@ def _time(source: Source) -> Iterator[Drawn]:
     yield Drawn("time", words, time_of_steps(source.cells))
 
 
+def _cost(source: Source) -> Iterator[Drawn]:
+    words = "What the networks cost: weights and operations, and on each device time and memory."
+    yield Drawn("cost", words, cost_bars(source.cells))
+
+
 FIGURES: dict[str, Callable[[Source], Iterator[Drawn]]] = {
     **{
         "fixed_sum": _fixed_sum,
@@ -173,6 +179,7 @@ FIGURES: dict[str, Callable[[Source], Iterator[Drawn]]] = {
         "comparison": _comparison,
     },
     **{"curves": _curves, "tradeoff": _tradeoff, "forest": _forest, "time": _time},
+    "cost": _cost,
 }
 
 
