@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from tlw.cli import app
 from tlw.report.claims import CLAIMS, compared, verdict
 from tlw.report.reproduced import in_study, read_reproduced
-from tlw.report.reproduction import BEGIN, END, results, write_page
+from tlw.report.reproduction import BEGIN, END, results, summary, write_page
 from tlw.report.tables import PUBLISHED
 
 ROOT = Path(__file__).parents[2]
@@ -97,6 +97,19 @@ def test_the_command_adds_nothing_twice_and_keeps_what_people_wrote(tmp_path):
     write_page(study(), page, tmp_path / "pictures")
     assert page.read_text() == once
     assert (tmp_path / "pictures" / "made-up-claims.svg").read_bytes() == picture
+
+
+def test_a_front_page_gets_the_verdicts_of_each_study_and_ours_has_those_of_the_scores(tmp_path):
+    told = summary(study())
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in told.splitlines()]
+    assert rows[0] == ["Claim", "In the paper", "Made-up study here, pairs"]
+    for claim, row in zip(CLAIMS, rows[2:], strict=True):
+        table = compared(in_study(study(), "made-up"), claim.pairs, claim.metrics)
+        assert row[:2] == [claim.words, claim.published]
+        assert row[2].startswith(f"**{verdict(table)}** (")
+    front = (ROOT / "README.md").read_text(encoding="utf-8")
+    made = summary(read_reproduced(ROOT / "resources" / "reproduced.csv"))
+    assert front.partition(BEGIN)[2].partition(END)[0].strip() == made.strip()
 
 
 def test_a_page_without_marks_is_refused_and_kept(tmp_path):

@@ -22,15 +22,23 @@ def reproduce(
     page: Annotated[
         Path, typer.Option(help="The page that gets the results, between its two marks.")
     ] = Path("docs/reproduction.md"),
+    front: Annotated[
+        Path | None,
+        typer.Option(
+            help="A page that gets the verdicts alone, as README.md.", show_default="none"
+        ),
+    ] = None,
 ) -> None:
     """Makes the verdicts on the paper's claims, and all numbers of their page, from the scores."""
     from tlw.report.claims import CLAIMS, compared, verdict
     from tlw.report.reproduced import add as add_runs
     from tlw.report.reproduced import in_study, read_reproduced
-    from tlw.report.reproduction import studies, write_page
+    from tlw.report.reproduction import put, studies, summary, write_page
 
     found = add_runs(add, scores) if add else read_reproduced(scores)
     write_page(found, page, page.parent / "reproduction")
+    if front is not None:
+        put(front, summary(found))
     for study in studies(found):
         part = in_study(found, study)
         for claim in CLAIMS:

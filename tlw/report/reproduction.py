@@ -31,16 +31,40 @@ def write_page(scores: pd.DataFrame, page: Path, figures: Path) -> None:
     Raises:
         ValueError: for a page without the marks.
     """
+    put(page, results(scores, figures.relative_to(page.parent).as_posix()))
+    for study in studies(scores):
+        draw(in_study(scores, study), figures / f"{study}-claims")
+
+
+def put(page: Path, made: str) -> None:
+    """Puts Markdown between a page's two marks; ValueError for a page without them."""
     text = page.read_text(encoding="utf-8")
     if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
         raise ValueError(f"{page}: expected the lines {BEGIN} and {END}, in this order, each once")
     before, rest = text.split(BEGIN)
     _, after = rest.split(END)
-    made = results(scores, figures.relative_to(page.parent).as_posix())
-    for study in studies(scores):
-        draw(in_study(scores, study), figures / f"{study}-claims")
     with written_aside(page) as aside:
         aside.write_text(f"{before}{BEGIN}\n\n{made}\n\n{END}{after}", encoding="utf-8")
+
+
+def summary(scores: pd.DataFrame) -> str:
+    """The verdicts alone, a row a claim and a column a study, for a front page."""
+    told = studies(scores)
+    rows = []
+    for claim in CLAIMS:
+        row = [claim.words, claim.published]
+        for study in told:
+            table = compared(in_study(scores, study), claim.pairs, claim.metrics)
+            counts = table["outcome"].value_counts()
+            each = [f"{counts[outcome]} {outcome}" for outcome in OUTCOMES if outcome in counts]
+            row.append(f"**{verdict(table)}** ({', '.join(each) or 'no pairs'})")
+        rows.append(row)
+    heads = [
+        "Claim",
+        "In the paper",
+        *(f"{study} study here, pairs".capitalize() for study in told),
+    ]
+    return markdown_table(heads, rows)
 
 
 def draw(scores: pd.DataFrame, path: Path) -> None:
