@@ -58,6 +58,8 @@ def test_a_plain_loop_stopped_after_an_epoch_ends_as_one_that_was_not(tmp_path, 
     assert_same(*[[p.detach() for p in end] for end in ends])
 
 
+# of kinds of Lightning's own, which pytest-xdist would import where torchvision cannot be
+@pytest.mark.filterwarnings("ignore")
 def test_lightning_trains_validates_saves_and_goes_on(tmp_path):
     let_torchvision_import()  # Lightning's metrics do, whatever torch it is for
     lightning = pytest.importorskip("lightning", reason="not installed (extra trainers)")

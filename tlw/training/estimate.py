@@ -29,8 +29,8 @@ def estimate(
     """The steps of a training, and the seconds that one of them takes on the average.
 
     Timed is the third step of each of some batches: a GPU records it in the second. What an image
-    size costs when it is seen first is not counted, nor checkpoints, looks at validation images, and
-    the reading of images.
+    size costs when it is seen first is not counted, nor checkpoints, looks at validation images,
+    and the reading of images.
 
     Args:
         cell: what would be trained.
