@@ -75,6 +75,11 @@ def test_the_page_has_the_means_and_every_image_s_score(run):
     assert data["images"]["2|toy|l1-tlw"]["Set5"]["b.png"]["psnr_y"] == pytest.approx(of_b)
     assert data["against"]["2|toy|l1-tlw"] == {"row": "2|toy|l1", "name": "l1"}
     assert "Not finished:</strong> toy_x2_l1_seed9." in text
+    log = run / "grid" / "toy_x2_l1_seed9" / "logs" / "train.log"
+    log.parent.mkdir()
+    log.write_text("starts\ntlw: error: the loss of step 7 is nan\n")
+    again = render(shown(run))
+    assert "toy_x2_l1_seed9 (the loss of step 7 is nan). They are left out" in again
     assert "We trained toy at scale 2 with the losses l1-tlw, l1" in text
 
 

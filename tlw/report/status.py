@@ -72,13 +72,18 @@ def _state(folder: Path, log: Path, now: float) -> dict[str, Any]:
         if not (folder / "scores.csv").exists():
             return {"state": "trained"}
         return {"state": "scored", **_scores(folder / "scores.csv")}
-    said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
-    errors = [line.removeprefix(_ERROR) for line in said if line.startswith(_ERROR)]
-    if errors:
-        return {"state": "failed", "error": errors[-1]}
+    if error := last_error(log):
+        return {"state": "failed", "error": error}
     if any((folder / "checkpoints").glob("step-*.pt")):
         return {"state": "stopped"}
     return {"state": "not started"}
+
+
+def last_error(log: Path) -> str | None:
+    """What a training's log says last of an error, if it says so."""
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+    errors = [line.removeprefix(_ERROR) for line in said if line.startswith(_ERROR)]
+    return errors[-1] if errors else None
 
 
 def _last_row(curve: Path) -> dict[str, int]:

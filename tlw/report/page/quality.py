@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from tlw.config.record import Record, read_record
+from tlw.report.status import last_error
 
 
 def quality(trained: Sequence[Path], unfinished: Sequence[Path]) -> dict[str, Any]:
@@ -17,7 +18,8 @@ def quality(trained: Sequence[Path], unfinished: Sequence[Path]) -> dict[str, An
         unfinished: folders without scores.
 
     Returns:
-        unfinished: names; cells: a row each; differs: by name, what is not the same for all, with
+        unfinished: names, with what a training's log says last of an error, such as a loss that is
+        not finite, or None; cells: a row each; differs: by name, what is not the same for all, with
         how many trainings have which.
     """
     records = {folder: read_record(folder / "record.json") for folder in trained}
@@ -31,7 +33,9 @@ def quality(trained: Sequence[Path], unfinished: Sequence[Path]) -> dict[str, An
         for key, value in _of(record).items():
             kinds.setdefault(key, []).append(value)
     return {
-        "unfinished": [folder.name for folder in unfinished],
+        "unfinished": {
+            folder.name: last_error(folder / "logs" / "train.log") for folder in unfinished
+        },
         "cells": [_row(folder, record) for folder, record in records.items()],
         "differs": {
             key: pd.Series(values).value_counts().to_dict()
