@@ -19,8 +19,10 @@ from tlw.data.registry import (
 REGISTRY = known_sets()
 
 
-def test_manga109_alone_has_to_be_got_by_hand():
-    assert [name for name, image_set in REGISTRY.items() if image_set.by_hand] == ["Manga109"]
+def test_two_sets_have_to_be_got_by_hand():
+    assert [name for name, image_set in REGISTRY.items() if image_set.by_hand] == [
+        "Flickr2K", "Manga109"
+    ]  # fmt: skip
 
 
 def test_it_is_at_hand_as_soon_as_something_lies_in_its_folder(tmp_path):

@@ -225,7 +225,8 @@ def test_the_baseline_of_a_loss_is_the_unweighted_one_of_its_base(tmp_path):
     cells = [folder(tmp_path, "vdsr", 2, loss, settings) for loss, settings in kinds.items()]
     cells.append(folder(tmp_path, "edsr", 2, "l1-tlw", kinds["l1-tlw"]))
     cells.append(folder(tmp_path, "vdsr", 3, "l1-tlw", kinds["l1-tlw"]))
-    found = baselines([*cells, tmp_path / "bicubic_x2"])
+    assert {row[:2] for row in baselines(cells)} == {(2, "vdsr")}
+    found = baselines([*cells, tmp_path / "bicubic_x2", tmp_path / "vdsr_x2_l1_seed0+"])
     assert {row[:2] for row in found} == {(2, "vdsr"), (2, "vdsr+")}
     for row, other in found.items():  # ensembles have the same baselines, as ensembles
         if row[1] == "vdsr+":

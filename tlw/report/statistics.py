@@ -198,7 +198,8 @@ def baselines(cells: Sequence[Path]) -> dict[Row, Against]:
 
     What a cell's loss is built on says its cell.json; a folder without one has no baseline, and is
     none. The uncertainty-driven loss is built on L1, a pixel loss with a factor, or a perceptual
-    distance added, on the same one without. Where several are the baseline, the first is.
+    distance added, on the same one without. Where several are the baseline, the first is. Where
+    there are ensembles, folders whose names end in "+", each is compared with its baseline's.
 
     Raises:
         ValueError: for a cell.json that is no cell's.
@@ -225,10 +226,9 @@ def baselines(cells: Sequence[Path]) -> dict[Row, Against]:
         row: plain.get((*row[:2], base)) for row, (_, base, weighted) in losses.items() if weighted
     }
     found = {row: Against(plain, plain[2]) for row, plain in pairs.items() if plain is not None}
-    # a network scored as an ensemble has a "+" behind its name, and its baseline as well
-    return found | {
-        _plus(row): Against(_plus(other.row), other.name) for row, other in found.items()
-    }
+    if any(folder.name.endswith("+") for folder in cells):  # ensembles, with theirs
+        found |= {_plus(row): Against(_plus(other.row), other.name) for row, other in found.items()}
+    return found
 
 
 def _plus(row: Row) -> Row:

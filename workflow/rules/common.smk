@@ -46,12 +46,11 @@ try:
     with at("config: registry"):
         REGISTRY = known_sets(Path(SETTINGS.registry) if SETTINGS.registry else None)
     for name, grid in SETTINGS.grids.items():
-        with at(f"config: grids.{name}"):
-            watched = [grid.validation.image_set] if grid.validation else []
-            for key, names in (("train", grid.train), ("validation", watched)):
-                with at(key):
-                    for image_set in not_at_hand(names, REGISTRY, IMAGES):
-                        raise ValueError(image_set.instructions(IMAGES))
+        watched = [grid.validation.image_set] if grid.validation else []
+        for key, names in (("train", grid.train), ("validation", watched)):
+            with at(f"config: grids.{name}.{key}"):
+                for image_set in not_at_hand(names, REGISTRY, IMAGES):
+                    raise ValueError(image_set.instructions(IMAGES))
     with at("config: test"):
         LEFT_OUT = not_at_hand(SETTINGS.test, REGISTRY, IMAGES)
         if len(LEFT_OUT) == len(SETTINGS.test):
