@@ -10,28 +10,21 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from tlw.backbones.init import init_weights
-from tlw.config import lookup
 from tlw.config.config import Cell
 from tlw.config.record import Sitting
-from tlw.config.settings import (
-    LossSettings,
-    PerceptualSettings,
-    PixelSettings,
-    Precision,
-    TLWSettings,
-    UDLSettings,
-)
+from tlw.config.settings import Precision
 from tlw.imaging.ranges import to_unit
 from tlw.losses.perceptual import PerceptualLoss
 from tlw.losses.pixel import PixelLoss
 from tlw.losses.tlw import TLWLoss
 from tlw.losses.udl import UDLLoss, WithUncertainty
 from tlw.losses.weight_net import WeightNet
-from tlw.networks.sr_net import SRNet, build_network, described, save_network
+from tlw.networks.sr_net import SRNet, build_network, save_network
 from tlw.runtime.memory import enough_memory
 from tlw.runtime.precision import HALF, usable
 from tlw.runtime.provenance import commit, device_name, versions
 from tlw.training import parallel
+from tlw.training.cells_loss import build_loss, class_of, figures_of, require_scalar
 from tlw.training.checkpoint import Saved
 from tlw.training.replay import CudaGraphs, Figures, Replayed, Step
 from tlw.training.schedule import learning_rate
@@ -62,7 +55,7 @@ class Run:
         init_weights(self.plain_net, cell.recipe.init)
         self.net: nn.Module = self.plain_net
         torch.manual_seed(cell.seed + 1)
-        self.loss = _build_loss(cell.loss, judge_folder, cell.recipe.precision)
+        self.loss = build_loss(cell.loss, judge_folder, cell.recipe.precision)
         if isinstance(self.loss, UDLLoss):
             s = self.loss.settings
             self.net = WithUncertainty(self.plain_net, form=s.form, head_init=s.head_init)
@@ -71,7 +64,7 @@ class Run:
         self.net.train()
         self.loss.to(device).train()
         if not any(parameter.requires_grad for parameter in self.net.parameters()):
-            name = _class(self.plain_net.net)
+            name = class_of(self.plain_net.net)
             raise ValueError(f"{name}: expected parameters to train, found none")
         self._averaged = parallel.averaged(self.net)
         self.precision = cast(Precision, usable(cell.recipe.precision, device))
@@ -154,13 +147,13 @@ class Run:
             output = self._averaged(lr)
         output = tuple(o.float() for o in output) if isinstance(output, tuple) else output.float()
         loss = self.loss(output, hr)  # takes the step of phi, for the weighted losses
-        _require_scalar(self.loss, loss)
+        require_scalar(self.loss, loss)
         self.optimizer.zero_grad()
         loss.backward()
         if self.cell.recipe.clip_gradient is not None:
             nn.utils.clip_grad_norm_(self.net.parameters(), self.cell.recipe.clip_gradient)
         self.optimizer.step()
-        return {"loss": loss.detach(), **_figures(self.loss)}
+        return {"loss": loss.detach(), **figures_of(self.loss)}
 
     @property
     def result(self) -> SRNet:
@@ -272,51 +265,6 @@ class Run:
             ) from None
         self.gradient_rms, self.sittings = dict(saved.gradient_rms), list(saved.sittings)
         self.validation, self.best = dict(saved.validation), saved.best
-
-
-def _build_loss(
-    settings: LossSettings, judge_folder: Path | None, precision: Precision
-) -> nn.Module:
-    changes = settings.model_dump(exclude={"kind", "base"})
-    if isinstance(settings, PixelSettings):
-        return PixelLoss(settings.base, factor=settings.factor)
-    if isinstance(settings, TLWSettings):
-        return TLWLoss(settings.base, weights=judge_folder, precision=precision, **changes)
-    if isinstance(settings, PerceptualSettings):
-        return PerceptualLoss(settings, weights=judge_folder, precision=precision)
-    if isinstance(settings, UDLSettings):
-        return UDLLoss(**changes)
-    return lookup.locate(settings.path, f"'{settings.path}'")(**settings.arguments)
-
-
-def _class(thing: object) -> str:
-    return f"{type(thing).__module__}:{type(thing).__qualname__}"
-
-
-def _require_scalar(loss: nn.Module, found: object) -> None:
-    fits = (
-        isinstance(found, Tensor)
-        and found.dim() == 0
-        and found.is_floating_point()
-        and found.requires_grad
-    )
-    if not fits:
-        raise ValueError(
-            f"{_class(loss)}: expected a scalar tensor with a gradient, found {described(found)}"
-        )
-
-
-def _figures(loss: nn.Module) -> Figures:
-    """What a loss tells of its last call; one of the user's need tell nothing."""
-    last = getattr(loss, "last", None)
-    figures = last if isinstance(last, dict) else {}
-    for key, figure in figures.items():
-        if not isinstance(figure, int | float) and getattr(figure, "shape", None) != ():
-            raise ValueError(
-                f"{_class(loss)}: last: expected scalars by name, found {described(figure)} "
-                f"as {key}"
-            )
-    return figures
 
 
 def _require_shapes(optimizer: torch.optim.Optimizer) -> None:
