@@ -11,6 +11,7 @@ import time
 import zipfile
 from hashlib import sha256
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from loopback import Page, serving
 from PIL import Image
 
 from tlw.data.download import DownloadError
-from tlw.data.fetch import ManualSet, fetch, images_of, load_registry
+from tlw.data.fetch import ManualSet, fetch, images_of, load_registry, sources_of
 from tlw.data.registry import KNOWN
 
 REGISTRY = KNOWN
@@ -145,6 +146,7 @@ def test_the_toy_sets_come_from_the_installed_package(sets, tmp_path, name):
     images = fetch(sets[name], tmp_path)
     assert images == images_of(tmp_path / name) == sorted(images)
     assert len(images) == sets[name].images
+    assert sources_of(tmp_path / name) == "the Python package skimage"
     assert os.listdir(tmp_path) == [name]
     before = [path.stat().st_mtime_ns for path in images]
     assert fetch(sets[name], tmp_path) == images
@@ -330,6 +332,7 @@ def test_files_are_fetched_one_by_one_and_a_failure_is_gone_on_with(server, tmp_
     images = fetch(tiny, out, progress=False)
     assert {p.name: p.read_bytes() for p in images} == files
     assert [path for path, _ in server.seen] == ["/a/x02.png", "/a/x03.png"]
+    assert sources_of(out / "Tiny") == f"files of {urlsplit(server.url).hostname}"
     assert os.listdir(out) == ["Tiny"]
 
 
@@ -367,6 +370,10 @@ def test_a_second_mirror_and_then_a_second_source_are_tried(server, tmp_path):
         "/t.zip",
     ]
     assert os.listdir(tmp_path / "out") == ["Tiny"]
+    assert (
+        sources_of(tmp_path / "out" / "Tiny")
+        == f"the archive t.zip of {urlsplit(server.url).hostname}"
+    )
 
 
 def test_an_archive_of_other_images_is_refused(server, tmp_path):
@@ -453,6 +460,7 @@ def test_a_manual_set_is_taken_from_a_folder_when_number_and_files_are_sound(tmp
     tiny = _tiny(tmp_path, files, MANUAL, manifest=None)
     mine = _by_hand(tmp_path / "mine", files | {"notes.txt": b"not an image"})
     assert [p.name for p in fetch(tiny, tmp_path / "out", source=mine)] == list(files)
+    assert sources_of(tmp_path / "out" / "Tiny") == "a folder that its user had (--from)"
     (mine / "more.png").write_bytes(files["00.png"][:-100])
     with pytest.raises(ValueError, match="there are 4 images, expected 3"):
         fetch(tiny, tmp_path / "again", source=mine)
@@ -468,6 +476,7 @@ def test_images_put_into_place_by_hand_are_checked_and_listed(tmp_path):
     with pytest.raises(ValueError, match="no complete image set"):
         images_of(home)
     assert fetch(tiny, tmp_path / "out") == images_of(home)
+    assert sources_of(home) == "put in place by hand"
     (home / "manifest.tsv").unlink()
     (home / "01.png").write_bytes(files["00.png"])
     with pytest.raises(ValueError, match=r"01\.png is another image"):

@@ -121,6 +121,15 @@ def test_the_digest_changes_with_every_ingredient_and_with_nothing_else(images, 
     assert len(set(digests)) == len(variants)
     shutil.copy(tmp_path / "0.h5", tmp_path / "copy.h5")
     assert Pairs(tmp_path / "copy.h5").digest() == digests[0]
+    write(images, tmp_path / "elsewhere.h5", sources="another mirror")
+    elsewhere = Pairs(tmp_path / "elsewhere.h5")
+    assert elsewhere.sources == "another mirror" and elsewhere.digest() == digests[0]
+
+
+def test_a_file_of_before_does_not_say_where_its_images_came_from_and_is_read(written):
+    with h5py.File(written, "r+") as file:
+        del file.attrs["sources"]
+    assert Pairs(written).sources == "not on record" and len(Pairs(written)) == 3
 
 
 def test_training_crops_to_its_own_multiple(images, target):

@@ -57,6 +57,7 @@ def toy_pairs(
     scale: int = 2,
     use: str = "train",
     protocol: str = "paper",
+    **more: str,
 ) -> Path:
     """A pairs file of some images, two photographs if none are given, named 0.png, 1.png, ..."""
     images = [photograph(), photograph("coffee", size=(56, 84))] if images is None else images
@@ -67,7 +68,7 @@ def toy_pairs(
         write_image(path, np.ascontiguousarray(image))
     target = folder / f"{name}_{protocol}_x{scale}_{use}.h5"
     rules = protocol_named(protocol)
-    write_pairs(paths, target, name=name, scale=scale, protocol=rules, use=use, workers=1)
+    write_pairs(paths, target, name=name, scale=scale, protocol=rules, use=use, workers=1, **more)
     return target
 
 

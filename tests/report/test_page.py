@@ -99,10 +99,11 @@ def test_a_claim_counts_what_the_differences_say(run):
 
 def test_image_sets_are_told_with_terms_doubles_and_how_they_are_known(run, tmp_path):
     one, other = photograph(), photograph("coffee")
-    train = toy_pairs(tmp_path, [one, other, one], name="T91")
+    train = toy_pairs(tmp_path, [one, other, one], name="T91", sources="files of example.org")
     test = toy_pairs(tmp_path, [other], name="mine", use="test")
     text = render(shown(run, pairs=[train, test]))
-    assert '<th scope="row">T91</th><td>train</td><td>3</td><td>the pixels of each' in text
+    assert '<th scope="row">T91</th><td>train</td><td>3</td><td>files of example.org</td>' in text
+    assert "example.org</td><td>the pixels of each" in text and "<td>not on record</td>" in text
     assert "Research images (Yang et al., 2010)" in text and "not in the registry" in text
     doubles = image_sets([train, test])["doubles"]
     assert doubles == [

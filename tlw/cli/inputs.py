@@ -68,7 +68,7 @@ def pairs(
     threads: Threads = None,
 ) -> None:
     """Builds lr-hr pairs of an image set into one HDF5 file."""
-    from tlw.data.fetch import images_of
+    from tlw.data.fetch import images_of, sources_of
     from tlw.data.pairs import write_pairs
     from tlw.data.protocols import protocol as protocol_named
     from tlw.imaging.image_files import folder_name
@@ -80,6 +80,7 @@ def pairs(
         scale=scale,
         protocol=protocol_named(protocol),
         use=use,
+        sources=sources_of(images),
         workers=threads,
         max_pixels=max_pixels,
     )

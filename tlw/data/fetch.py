@@ -1,7 +1,7 @@
 """Getting the image sets of the registry: complete and checked, or not at all.
 
-A fetched set is a folder of images with a list of them, `manifest.tsv` (file, bytes, SHA-256),
-written last: a folder without it is not complete, and `images_of` refuses it.
+A fetched set is a folder of images with a list of them, `manifest.tsv` (file, bytes, SHA-256,
+source), written last: a folder without it is not complete, and `images_of` refuses it.
 """
 
 import csv
@@ -38,6 +38,7 @@ from tlw.runtime.locks import only_one
 log = logging.getLogger(__name__)
 
 LIST = "manifest.tsv"
+OWN_FOLDER = "a folder that its user had (--from)"  # whose name would be nobody else's business
 
 __all__ = ["ImageSet", "ManualSet", "fetch", "images_of", "load_registry"]
 
@@ -72,12 +73,12 @@ def fetch(
             _check_list(image_set, home)
         elif not empty(home):
             images = matching(image_set, home, image_files(home), progress)
-            _write_list(home, _moved(images, home))
+            _write_list(home, _moved(images, home), "put in place by hand")
         else:
             if work.is_symlink():
                 work.unlink()  # it would lead to a folder that is not ours
             if source is not None:
-                made = _copy_from(image_set, source, work / "copies", progress)
+                made = _copy_from(image_set, source, work / "copies", progress, OWN_FOLDER)
             else:
                 made = _from_first_source(image_set, work, progress)
             _put(made, home)
@@ -99,6 +100,7 @@ class _Listed(Model):
     file: FileName
     bytes: NonNegativeInt
     sha256: str
+    source: str = "not on record"  # lists of before have none
 
 
 def images_of(folder: Path) -> list[Path]:
@@ -122,6 +124,16 @@ def images_of(folder: Path) -> list[Path]:
             what = "is missing" if found is None else f"has {found} bytes, expected {size}"
             raise ValueError(f"{path} {what}: delete {folder} and fetch the set again")
     return [folder / name for name in sorted(sizes)]
+
+
+def sources_of(folder: Path) -> str:
+    """Where the images of a complete set's folder came from, in words.
+
+    Raises:
+        ValueError: the folder has no list of its images.
+    """
+    rows = read_manifest(folder / LIST, _Listed)
+    return "; ".join(dict.fromkeys(row.source for row in rows))
 
 
 # --- sources ----------------------------------------------------------------------------------
@@ -157,7 +169,7 @@ def _from_package(image_set: ImageSet, source: PackageSource, work: Path, progre
     if found is None or not found.submodule_search_locations:
         raise ValueError(f"the Python package {source.package} is not installed")
     folder = Path(found.submodule_search_locations[0], source.folder)
-    return _copy_from(image_set, folder, work, progress)
+    return _copy_from(image_set, folder, work, progress, source.told)
 
 
 def _from_files(image_set: ImageSet, source: FilesSource, work: Path, progress: bool) -> Path:
@@ -169,7 +181,7 @@ def _from_files(image_set: ImageSet, source: FilesSource, work: Path, progress: 
             size=known.bytes,
             progress=False,
         )
-    return _write_list(work, [work / known.file for known in image_set.files])
+    return _write_list(work, [work / known.file for known in image_set.files], source.told)
 
 
 def _from_archive(image_set: ImageSet, source: ArchiveSource, work: Path, progress: bool) -> Path:
@@ -185,19 +197,20 @@ def _from_archive(image_set: ImageSet, source: ArchiveSource, work: Path, progre
     there = [path for path in files if path.suffix.lower() in SUFFIXES and not is_litter(path)]
     images = matching(image_set, archive, there, progress)
     flat.mkdir()
-    return _write_list(flat, _moved(images, flat))
+    return _write_list(flat, _moved(images, flat), source.told)
 
 
 def _from_manual(image_set: ImageSet, source: ManualSource, work: Path, progress: bool) -> Path:
     raise ManualSet(image_set.instructions(work.parent.parent))
 
 
-def _copy_from(image_set: ImageSet, source: Path, work: Path, progress: bool) -> Path:
+def _copy_from(image_set: ImageSet, source: Path, work: Path, progress: bool, told: str) -> Path:
     folder = source / image_set.name
     folder = folder if folder.is_dir() else source
     images = matching(image_set, folder, image_files(folder), progress)
     work.mkdir(parents=True, exist_ok=True)
-    return _write_list(work, [shutil.copyfile(path, work / n) for n, path in images.items()])
+    copies = [shutil.copyfile(path, work / name) for name, path in images.items()]
+    return _write_list(work, copies, told)
 
 
 # --- places -----------------------------------------------------------------------------------
@@ -214,16 +227,16 @@ def _moved(images: dict[str, Path], folder: Path) -> list[Path]:
     return list(targets)
 
 
-def _write_list(folder: Path, images: list[Path]) -> Path:
-    """Marks `folder` as complete."""
+def _write_list(folder: Path, images: list[Path], source: str) -> Path:
+    """Marks `folder` as complete; `source` says where its images came from."""
     with (
         written_aside(folder / LIST) as aside,
         open(aside, "w", encoding="utf-8", newline="") as file,
     ):
         table = csv.writer(file, delimiter="\t", lineterminator="\n")
-        table.writerow(["file", "bytes", "sha256"])
+        table.writerow(["file", "bytes", "sha256", "source"])
         for path in sorted(images):
-            table.writerow([path.name, path.stat().st_size, sha256_of(path)])
+            table.writerow([path.name, path.stat().st_size, sha256_of(path), source])
     return folder
 
 

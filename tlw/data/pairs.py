@@ -52,13 +52,15 @@ def write_pairs(
     scale: int,
     protocol: Protocol,
     use: Use,
+    sources: str = "not on record",
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Crop and downsample image files by a protocol into the pairs file `target`, in their order.
 
-    `name` is the image set's; `workers` is a number of threads, all cores by default: reading and
-    resizing run outside Python's lock. `target` appears whole or not at all.
+    `name` is the image set's, and `sources` says where its images came from; `workers` is a number
+    of threads, all cores by default: reading and resizing run outside Python's lock. `target`
+    appears whole or not at all.
     Raises ValueError for no images, names that are no UTF-8, an image that is unreadable, has more
     than `max_pixels` pixels, or is smaller than the protocol's multiple, and OSError when the file
     cannot be written, as on a full disk.
@@ -67,7 +69,7 @@ def write_pairs(
         raise ValueError(f"{target}: the image set {name} has no images to make pairs of")
     check_names([Path(name), *images])
     versions = {"tlw": tlw.__version__, "numpy": np.__version__, "h5py": h5py.__version__}
-    header = header_of(name, scale, use, protocol, versions)
+    header = header_of(name, scale, use, protocol, sources, versions)
     options = {"multiple": header["multiple"], "scale": scale, "protocol": protocol}
     build = partial(_build, **options, max_pixels=max_pixels)
     sizes, hashes, pixels, grey = [], [], [], []
@@ -118,7 +120,7 @@ class Pairs:
         self.names, self.hashes, self.pixels = contents.names, contents.sha256, contents.pixels
         self.sizes, self.grey = contents.sizes, contents.grey
         self.image_set, self.scale = header.image_set, header.scale
-        self.use, self.multiple = header.use, header.multiple
+        self.use, self.multiple, self.sources = header.use, header.multiple, header.sources
         if scale is not None and scale != self.scale:
             raise ValueError(
                 f"{self.path}: expected pairs of scale {scale}, found scale {self.scale}; "

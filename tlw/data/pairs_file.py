@@ -45,6 +45,8 @@ class Header(Model):
         use: how hr is cropped.
         multiple: what hr's sides are cropped to a multiple of, in hr pixels.
         protocol: its name; `protocol_fields` are all its fields, as JSON.
+        sources: where the images came from, in words. It is no part of what a training rests on,
+            which are the pixels, and files of before are without it.
         tlw, numpy, h5py: the versions that wrote the file.
     """
 
@@ -57,6 +59,7 @@ class Header(Model):
     multiple: Side
     protocol: str
     protocol_fields: str
+    sources: str = "not on record"
     tlw: str
     numpy: str
     h5py: str
@@ -117,7 +120,9 @@ def pixel_hash(hr: np.ndarray, lr: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def header_of(image_set: str, scale: int, use: Use, protocol: Protocol, versions: dict) -> dict:
+def header_of(
+    image_set: str, scale: int, use: Use, protocol: Protocol, sources: str, versions: dict
+) -> dict:
     """The attributes of a new file, as they are written."""
     return Header(
         format=FORMAT,
@@ -129,6 +134,7 @@ def header_of(image_set: str, scale: int, use: Use, protocol: Protocol, versions
         multiple=protocol.multiple(use, scale),
         protocol=protocol.name,
         protocol_fields=json.dumps(asdict(protocol)),
+        sources=sources,
         **versions,
     ).model_dump()
 

@@ -7,10 +7,10 @@ import csv
 import hashlib
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import AfterValidator, Field, NonNegativeInt, PositiveInt, model_validator
 
@@ -56,12 +56,22 @@ class KnownFile(Model):
 Row = TypeVar("Row", bound=Model)
 
 
+def _hosts(urls: Sequence[str]) -> str:
+    """The mirrors, any of which may have given any file: their bytes are the same."""
+    return " or ".join(dict.fromkeys(urlsplit(url).hostname or "this machine" for url in urls))
+
+
 class PackageSource(Model):
     """Files that an installed Python package ships. It is found, not imported."""
 
     kind: Literal["package"]
     package: Literal["skimage"]  # of which no code is run: data must not name what is imported
     folder: str = Field(pattern=r"^\w+(/\w+)*$", description="inside the package")
+
+    @property
+    def told(self) -> str:
+        """Where images came from, as their list has it."""
+        return f"the Python package {self.package}"
 
 
 class FilesSource(Model):
@@ -77,6 +87,11 @@ class FilesSource(Model):
         name, stem = quote(file, safe=""), quote(Path(file).stem, safe="")
         return [url.replace("{name}", name).replace("{stem}", stem) for url in self.urls]
 
+    @property
+    def told(self) -> str:
+        """Where images came from, as their list has it."""
+        return f"files of {_hosts(self.urls)}"
+
 
 class ArchiveSource(Model):
     """One zip or tar archive."""
@@ -86,6 +101,11 @@ class ArchiveSource(Model):
     sha256: Digest
     bytes: PositiveInt | None = None
     members: str = Field(description="glob pattern of the images' names in the archive")
+
+    @property
+    def told(self) -> str:
+        """Where images came from, as their list has it."""
+        return f"the archive {Path(urlsplit(self.urls[0]).path).name} of {_hosts(self.urls)}"
 
 
 class ManualSource(Model):
@@ -191,7 +211,8 @@ def known_sets(own: Path | None = None) -> dict[str, ImageSet]:
 
 def read_manifest(path: Path, row: type[Row]) -> list[Row]:
     """The rows of a table of files; ValueError with file, line and column for what is none."""
-    rows = enumerate(_table(path, list(row.model_fields)), 2)
+    needed = [name for name, field in row.model_fields.items() if field.is_required()]
+    rows = enumerate(_table(path, needed, list(row.model_fields)), 2)
     return [row.parse(fields, f"{path}, line {line}") for line, fields in rows]
 
 
@@ -228,8 +249,8 @@ def is_litter(path: Path) -> bool:
     return path.name.startswith(".") or path.name.lower() in ("thumbs.db", "desktop.ini")
 
 
-def _table(path: Path, columns: list[str]) -> list[dict[str, str]]:
-    """The rows of a tab-separated table whose header has exactly these columns."""
+def _table(path: Path, needed: list[str], columns: list[str]) -> list[dict[str, str]]:
+    """The rows of a tab-separated table whose header has these columns, or at least `needed`."""
     if not path.is_file():
         raise ValueError(f"{path}: this table is missing")
     text = _text(path, TABLE_BYTES)
@@ -239,7 +260,7 @@ def _table(path: Path, columns: list[str]) -> list[dict[str, str]]:
     table: list[dict[str, str]] = []
     try:
         header = next(rows, [])
-        if sorted(header) != sorted(columns):
+        if sorted(header) not in (sorted(columns), sorted(needed)):
             raise ValueError(f"expected the columns {', '.join(columns)}, found {shown(header)}")
         for row in rows:
             if len(row) != len(header):

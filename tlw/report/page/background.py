@@ -19,9 +19,9 @@ def image_sets(pairs: Sequence[Path], registry: Path | None = None) -> dict[str,
         registry: of image sets of the user's own.
 
     Returns:
-        sets: name, use, images, protocol, checked (how it is known that these are the images) and
-        terms of each; doubles: a sentence each, for images with the same pixels in a set, and the
-        same file in two.
+        sets: name, use, images, protocol, sources (where the images came from), checked (how it is
+        known that these are the images) and terms of each; doubles: a sentence each, for images
+        with the same pixels in a set, and the same file in two.
 
     Raises:
         ValueError: for a file that is no pairs file.
@@ -34,6 +34,7 @@ def image_sets(pairs: Sequence[Path], registry: Path | None = None) -> dict[str,
     sets = [
         {
             **{"name": name, "use": use, "images": len(each), "protocol": each.protocol.name},
+            "sources": each.sources,
             **_of_registry(known.get(name)),
         }
         for (use, name), each in found.items()
