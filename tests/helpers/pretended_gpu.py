@@ -1,9 +1,10 @@
-"""Training on a GPU that is not there: with devices, types and shapes of tensors, but no values.
+"""Training and scoring on a GPU that is not there: with devices and shapes of tensors, no values.
 
 torch's fake tensors refuse what a GPU would: an operation on tensors of two devices. And they
 refuse to give a value, for which the host would wait. To be run with `pretended_gpu.cpp` loaded:
 
     python pretended_gpu.py edsr
+    python pretended_gpu.py scores
 """
 
 import sys
@@ -17,8 +18,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from toys import CROPS, SMALL_EDSR, SMALL_HAT, SMALL_RCAN, SMALL_VDSR, toy_cell
 
+import tlw.judge.dists
 import tlw.judge.lpips
+from tlw.data.protocols import protocol as protocol_named
+from tlw.judge.dists_weights import dists_weights
 from tlw.networks.sr_net import super_resolve
+from tlw.scoring.columns import EXTRA, METRICS
+from tlw.scoring.scorer import Scorer
 from tlw.training.trainer import Run
 
 GPU = torch.device("cuda", 0)
@@ -45,6 +51,27 @@ def take_steps(backbone: str, loss: str, precision: str) -> None:
     assert sr.shape == (3, 200, 180) and sr.device.type == "cpu"
 
 
+def score(protocol: str) -> None:
+    """Takes every metric of two images that come from the host, as a network's sr may."""
+    read = []
+
+    def to_the_host(value: Tensor) -> float:
+        assert value.device == GPU and value.shape in ((), (1,))
+        read.append(value)
+        return 1.0
+
+    Tensor.__float__ = to_the_host
+    Tensor.item = lambda _: 1.0  # of hr's range, which is looked at once
+    weights = dists_weights(None)  # checked, which reads values
+    tlw.judge.dists.dists_weights = lambda _: weights
+    with FakeTensorMode():
+        scorer = Scorer(protocol_named(protocol), 2, device=GPU, extra=EXTRA)
+        against = scorer.against(torch.zeros(3, 64, 60))
+        for device in (GPU, "cpu"):
+            assert set(against(torch.zeros(3, 64, 60, device=device))) == set(METRICS)
+    assert len(read) == 2 * len(METRICS)
+
+
 def pretend() -> None:
     """Takes out of the way what would find out that tensors are fake, or that there is no GPU."""
     nn.Module._apply = _apply
@@ -52,7 +79,7 @@ def pretend() -> None:
     torch.cuda.amp.common.amp_definitely_not_available = lambda: False
     torch.cuda.is_bf16_supported = lambda **_: True
     FakeTensorMode.__deepcopy__ = lambda mode, _: mode  # of a copied network's tensors
-    tlw.judge.lpips.load_file = _load_file
+    tlw.judge.lpips.load_file = tlw.judge.dists.load_file = _load_file
 
 
 def _apply(self: nn.Module, change: Callable[[Tensor], Tensor], recurse: bool = True) -> nn.Module:
@@ -74,11 +101,15 @@ def _load_file(path: Path) -> dict[str, Any]:
 
 if __name__ == "__main__":
     pretend()
-    [backbone] = sys.argv[1:]
-    for loss, precision in (
-        ("l1-udl", "bf16-mixed"),
-        ("l1-tlw", "bf16-mixed"),
-        ("mse-tlw", "float32"),
-    ):
-        sys.stdout.write(f"{backbone}, {loss}, {precision}\n")
-        take_steps(backbone, loss, precision)
+    [what] = sys.argv[1:]
+    if what == "scores":
+        for protocol in ("paper", "standard"):
+            score(protocol)
+    else:
+        for loss, precision in (
+            ("l1-udl", "bf16-mixed"),
+            ("l1-tlw", "bf16-mixed"),
+            ("mse-tlw", "float32"),
+        ):
+            sys.stdout.write(f"{what}, {loss}, {precision}\n")
+            take_steps(what, loss, precision)

@@ -180,15 +180,15 @@ def pretended_gpu(tmp_path_factory) -> Path:
     return library
 
 
-@pytest.mark.parametrize("backbone", ["vdsr", "edsr", "rcan", "hat"])
-def test_no_step_on_a_gpu_mixes_devices_or_asks_for_a_value(pretended_gpu, backbone):
+@pytest.mark.parametrize("what", ["vdsr", "edsr", "rcan", "hat", "scores"])
+def test_no_step_and_no_metric_on_a_gpu_mixes_devices_or_asks_for_a_value(pretended_gpu, what):
     """On a pretended one, see `pretended_gpu.py`."""
     paths = {
         "LD_PRELOAD": str(pretended_gpu),
         "LD_LIBRARY_PATH": str(Path(torch.__file__).parent / "lib"),
     }
     script = Path(__file__).parents[1] / "helpers" / "pretended_gpu.py"
-    done = run_command([sys.executable, str(script), backbone], **paths)
+    done = run_command([sys.executable, str(script), what], **paths)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
