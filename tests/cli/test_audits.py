@@ -79,6 +79,24 @@ def test_json_has_every_reading_and_the_claims_that_they_give(folders):
     assert {r["value"] for r in exact["readings"] if r["metric"] == "psnr"} == {None}
 
 
+@pytest.mark.parametrize(("form", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_a_figure_is_written_in_the_form_of_its_name(folders, tmp_path, form, begins):
+    words = ["audit", folders / "sr", folders / "hr", "--scale", 2]
+    figure = tmp_path / f"a.b.{form}"
+    assert output(*words, "--figure", figure) == output(*words)
+    assert figure.read_bytes().startswith(begins) and list(tmp_path.iterdir()) == [figure]
+
+
+def test_a_figure_that_there_is_none_of_is_told_before_any_work(folders, tmp_path):
+    words = ["audit", folders / "sr", folders / "hr", "--scale", 2, "--figure"]
+    assert "expected a .pdf, .png, .webp or .svg file" in refused(*words, tmp_path / "a.jpg")
+    alone = ["audit", folders / "hr", "--lr", folders / "sr", "--figure", tmp_path / "a.png"]
+    assert "--lr has none" in refused(*alone)
+    equal = ["audit", folders / "hr", folders / "hr", "--scale", 2, "--figure"]
+    assert "images that are equal" in refused(*equal, tmp_path / "a.png")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_json_of_lr_names_who_made_it(folders, tmp_path):
     output("downscale", folders / "hr", "-o", tmp_path, "--scale", 2, "--border", "replicate")
     content = json.loads(output("audit", "--lr", tmp_path, folders / "hr", "--json"))

@@ -20,6 +20,7 @@ from tlw.losses.tlw import k_schedule
 from tlw.losses.weight_net import WeightNet
 from tlw.networks.sr_net import build_network, save_network, super_resolve
 from tlw.report.claims import compared
+from tlw.report.figures.audit import audit
 from tlw.report.figures.cost import cost_bars
 from tlw.report.figures.drawn import Source, draw
 from tlw.report.figures.example import example
@@ -29,6 +30,8 @@ from tlw.report.figures.over_training import watched_images, weights_over_traini
 from tlw.report.figures.settings import SHARES, varied
 from tlw.report.figures.style import styled
 from tlw.report.figures.weights import STAGES, stages
+from tlw.scoring.audit import Claim
+from tlw.scoring.readings import usual
 from tlw.scoring.shown import LEAST, MOST, choose, read_pictures, where_they_differ
 
 
@@ -38,6 +41,29 @@ def test_curves_of_fixed_sum_are_equation_5(share, k):
     n, s = 1000, share * 1000
     expected = x + (k * n - s) / (n - s) * (1 - x) if k * n > s else x - (s - k * n) / s * x
     torch.testing.assert_close(y, expected)
+
+
+def test_an_audit_s_figure_has_each_choice_by_its_size_and_what_gives_the_claim_stands_out():
+    as_usual = usual("psnr", 4)
+    values = {
+        as_usual: 30.0,
+        as_usual._replace(border=0): 30.5,
+        as_usual._replace(channel="RGB"): 28.5,
+        as_usual._replace(crop=12): 30.0,  # moves nothing
+        as_usual._replace(channel="RGB", border=0): 28.0,
+    }
+    [panel] = audit(values, [Claim("psnr", 28.5, 1)], 4).axes
+    labels = [label.get_text() for label in panel.get_yticklabels()]
+    assert labels == ["usual: Y, border 4, sr in 8 bits", "RGB", "border 0", "all 5 readings"]
+    dots = [line for line in panel.lines if line.get_marker() == "o"]
+    assert [float(dot.get_xdata()[0]) for dot in dots] == [28.5, 30.5]
+    ticks = [line for line in panel.lines if list(line.get_ydata()) == [2.65, 3.35]]
+    assert sorted(float(tick.get_xdata()[0]) for tick in ticks) == [28.0, 28.5, 30.0, 30.5]
+    standing_out = {float(line.get_xdata()[-1]) for line in panel.lines
+                    if line.get_color() == dots[0].get_color()}  # fmt: skip
+    assert standing_out == {28.5} and dots[1].get_color() != dots[0].get_color()
+    with pytest.raises(ValueError, match="images that are equal"):
+        audit({as_usual: float("inf")}, [], 4)
 
 
 def test_a_forest_plot_has_each_difference_with_better_to_the_right():

@@ -41,6 +41,10 @@ def audit(
     ] = "",
     hr_suffix: Annotated[str, typer.Option(help="The same for hr, as _HR.")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="Everything, as JSON.")] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Gets a figure of it: a .pdf, .png, .webp or .svg file."),
+    ] = None,
     judge_folder: JudgeFolder = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -50,6 +54,8 @@ def audit(
     LPIPS is that of alex and vgg; of squeeze there are no weights here.
     """
     _check(folders, scale, claim or [], lr, lpips)
+    if figure is not None:
+        _check_figure(figure, lr)
     from tlw.scoring.audit import parse_claim  # mistakes in a claim before any work
 
     claims = [parse_claim(words) for words in claim or []]
@@ -61,7 +67,13 @@ def audit(
         options = {"device": device, "judge_folder": judge_folder, **names}
         sr, hr = folders
         assert scale is not None  # checked above
-        content, text = _sr(sr, hr, scale, claims, lpips, options)
+        values, content, text = _sr(sr, hr, scale, claims, lpips, options)
+        if figure is not None:
+            from tlw.report.figures.audit import audit as audit_figure
+            from tlw.report.figures.style import save, styled
+
+            with styled():
+                save(audit_figure(values, claims, scale), figure.with_suffix(""), _form(figure))
     print(json.dumps(content, indent=2, allow_nan=False) if as_json else text)  # noqa: T201
 
 
@@ -104,9 +116,26 @@ def _check(
             raise ValueError(f"{folder}: expected a folder of images, found none")
 
 
+def _check_figure(figure: Path, lr: Path | None) -> None:
+    from tlw.runtime.extras import require
+
+    if lr is not None:
+        raise ValueError("audit: --figure is about sr; --lr has none")
+    if not _form(figure):
+        raise ValueError(f"--figure {figure}: expected a .pdf, .png, .webp or .svg file")
+    require(["matplotlib"], extra="report", does="a figure")
+
+
+def _form(figure: Path) -> tuple[str, ...]:
+    """The format that a file's name asks for, if it is one that there is."""
+    form = figure.suffix.lower().removeprefix(".")
+    return (form,) if form in ("pdf", "png", "webp", "svg") else ()
+
+
 def _sr(
     sr: Path, hr: Path, scale: int, claims: list, lpips: bool, options: dict[str, Any]
-) -> tuple[dict[str, Any], str]:
+) -> tuple[dict, dict[str, Any], str]:
+    """The readings' values, all of the audit for JSON, and its words."""
     from tlw.report.audited import claim_in_words, table_in_words
     from tlw.runtime.devices import pick_device
     from tlw.scoring.audit import audit_folders, claimed_metrics, matches
@@ -134,7 +163,7 @@ def _sr(
             for claim, rows in found.items()
         ],
     }
-    return content, "\n\n".join(texts or [table_in_words(values, scale)])
+    return values, content, "\n\n".join(texts or [table_in_words(values, scale)])
 
 
 def _lr(lr: Path, hr: Path, scale: int | None, names: dict[str, str]) -> tuple[dict[str, Any], str]:

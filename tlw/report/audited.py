@@ -92,27 +92,36 @@ def claim_in_words(claim: Claim, found: Sequence[Match], values: Values, scale: 
     return "\n".join(lines)
 
 
+def of_metric(values: Values, metric: MetricName, net: str) -> Values:
+    """The readings of one metric, and of LPIPS of one net."""
+    return {r: value for r, value in values.items() if (r.metric, r.net) == (metric, net)}
+
+
+def choices(values: Values, scale: int) -> dict[str, float]:
+    """What each choice alone gives, all others being as usual, by its words."""
+    found = {}
+    for reading, value in values.items():
+        away = departures(reading, scale)
+        if len(away) == 1:
+            found[in_words(*next(iter(away.items())))] = value
+    return found
+
+
 def table_in_words(values: Values, scale: int) -> str:
     """What each choice moves, when all others are as usual: a Markdown table for each metric."""
     blocks = []
-    metrics = dict.fromkeys((r.metric, r.net) for r in values)
-    for metric, net in metrics:
-        ordinary = usual(metric, scale, net or "alex")
-        mine = [value for r, value in values.items() if (r.metric, r.net) == (metric, net)]
+    for metric, net in dict.fromkeys((r.metric, r.net) for r in values):
+        mine = of_metric(values, metric, net)
+        as_usual = values[usual(metric, scale, net or "alex")]
         rows: list[tuple[str, float, float | None]]
-        rows = [(usual_in_words(metric, scale, net), values[ordinary], None)]
-        for reading, value in values.items():
-            if (reading.metric, reading.net) == (metric, net):
-                away = departures(reading, scale)
-                if len(away) == 1:
-                    moved = (
-                        0.0 if value == rows[0][1] else value - rows[0][1]
-                    )  # equal images: both inf
-                    rows.append((in_words(*next(iter(away.items()))), value, moved))
+        rows = [(usual_in_words(metric, scale, net), as_usual, None)]
+        for words, value in choices(mine, scale).items():
+            moved = 0.0 if value == as_usual else value - as_usual  # equal images: both inf
+            rows.append((words, value, moved))
         digits = _DIGITS[metric]
         head = (
             f"{metric}{f' ({net})' if net else ''}: {len(mine)} readings, from "
-            f"{min(mine):.{digits}f} to {max(mine):.{digits}f}{_UNITS[metric]}"
+            f"{min(mine.values()):.{digits}f} to {max(mine.values()):.{digits}f}{_UNITS[metric]}"
         )
         cells = [
             [words, f"{value:.{digits}f}", "usual" if moved is None else _signed(moved, digits)]
