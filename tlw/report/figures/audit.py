@@ -65,8 +65,11 @@ def _panel(panel: "Axes", part: Values, claims: Sequence[Claim], scale: int) -> 
         low, high = claim.value - claim.half_a_step, claim.value + claim.half_a_step
         panel.axvspan(low, high, color=_CLAIMED, alpha=0.25, lw=0)
         panel.axvline(claim.value, color=_CLAIMED, lw=0.8)
-        top = {"xycoords": ("data", "axes fraction"), "textcoords": "offset points"}
-        panel.annotate(f"claimed: {claim}", (claim.value, 1), (3, 2), color=_CLAIMED, **top)
+        on_right = claim.value > 0.5 * (min(part.values()) + max(part.values()))
+        panel.text(
+            claim.value, 1.02, f"claimed: {claim} ", transform=panel.get_xaxis_transform(),
+            ha="right" if on_right else "left", color=_CLAIMED, fontsize=7,
+        )  # fmt: skip
     panel.axvline(ordinary, color=_USUAL, lw=0.6)
     panel.plot(ordinary, 0, "D", color=_CLAIMED if ordinary in fitting else _USUAL, ms=4)
     for place, (_, value) in enumerate(rows, 1):
