@@ -73,6 +73,22 @@ def test_the_gate_sets_unweighted_networks_of_the_papers_size_beside_its_numbers
     assert "The unweighted networks" not in results(small, "figures")
 
 
+def test_metrics_that_only_some_cells_were_scored_with_stand_beside_and_change_nothing_else():
+    scores = study()
+    some = scores.assign(dists=1 - scores["psnr_y"] / 100)
+    some.loc[~some["loss"].isin(["l1", "l1-tlw"]), "dists"] = float("nan")
+    made, before = results(some, "figures"), results(scores, "figures")
+    [beside] = sections(made)["Other metrics"]
+    gain = compared(scores, [("l1-tlw", "l1")], ["psnr_y"])
+    [line] = beside[2:]
+    assert line[:2] == ["l1-tlw against l1", "DISTS"]
+    assert line[2] == f"{-gain['change'].mean() / 100:+.4f}"
+    assert int(line[4]) == (gain["outcome"] == "better").sum() > 0
+    start = made.index("#### Other metrics")
+    end = made.index("#### What was trained")
+    assert made[:start] + made[end:] == before
+
+
 def test_trainings_done_again_tell_how_much_that_changes_and_decide_nothing():
     scores = study()
     again = scores[scores["loss"] == "l1"].assign(study="made-up-again", device="GPU")

@@ -5,6 +5,7 @@ say, and the numbers. A study <name>-again holds trainings of study <name> that 
 which shows how much of a difference another device makes.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -80,10 +81,7 @@ def results(scores: pd.DataFrame, figures: str) -> str:
     """The results of every study, as Markdown; figures are in a folder of that name."""
     if scores.empty:
         return "No training has been scored yet."
-    return "\n\n".join(
-        _of_study(study, in_study(scores, study), in_study(scores, study + AGAIN), figures)
-        for study in studies(scores)
-    )
+    return "\n\n".join(_of_study(study, scores, figures) for study in studies(scores))
 
 
 def studies(scores: pd.DataFrame) -> list[str]:
@@ -91,7 +89,8 @@ def studies(scores: pd.DataFrame) -> list[str]:
     return [name for name in dict.fromkeys(scores["study"]) if not name.endswith(AGAIN)]
 
 
-def _of_study(study: str, scores: pd.DataFrame, again: pd.DataFrame, figures: str) -> str:
+def _of_study(study: str, whole: pd.DataFrame, figures: str) -> str:
+    scores, again = in_study(whole, study), in_study(whole, study + AGAIN)
     tables = {claim.name: compared(scores, claim.pairs, claim.metrics) for claim in CLAIMS}
     verdicts = "\n".join(
         f"- **{claim.name}, {claim.words}: {verdict(tables[claim.name])}** in the {study} study."
@@ -115,6 +114,7 @@ def _of_study(study: str, scores: pd.DataFrame, again: pd.DataFrame, figures: st
         _gate(scores),
         "#### Controls",
         _controls(scores),
+        _beside(whole[whole["study"] == study]),
         "#### What was trained",
         _trained(scores),
         _repeated(scores, again),
@@ -164,27 +164,49 @@ def _difference(d: pd.Series) -> list[str]:
     return [f"{d['change']:+.{places}f}", interval, f"{d['p_corrected']:.2g}"]
 
 
-def _controls(scores: pd.DataFrame) -> str:
-    """Each control against L1, and L1-TLW against each control, by how many pairs say what."""
+_COUNTED = ["Losses", "Metric", "Mean difference", "Seeds", *OUTCOMES]
+
+
+def _counted(scores: pd.DataFrame, pair: tuple[str, str], metrics: Sequence[str]) -> list:
+    """One loss against another, by how many pairs say what: a row a metric."""
     rows = []
-    for control in CONTROLS:
-        for pair in ((control, "l1"), ("l1-tlw", control)):
-            table = compared(scores, [pair], METRICS_SHOWN)
-            for metric, part in table.groupby("metric", sort=False):
-                counts = part["outcome"].value_counts()
-                rows.append(
-                    [
-                        f"{pair[0]} against {pair[1]}",
-                        METRICS[str(metric)].head,
-                        f"{part['change'].mean():+.{3 if metric == 'psnr_y' else 4}f}",
-                        f"{part['pairs'].min()} to {part['pairs'].max()}",
-                        *(str(counts.get(outcome, 0)) for outcome in OUTCOMES),
-                    ]
-                )
+    for metric, part in compared(scores, [pair], metrics).groupby("metric", sort=False):
+        counts = part["outcome"].value_counts()
+        rows.append(
+            [
+                f"{pair[0]} against {pair[1]}",
+                METRICS[str(metric)].head,
+                f"{part['change'].mean():+.{3 if metric == 'psnr_y' else 4}f}",
+                f"{part['pairs'].min()} to {part['pairs'].max()}",
+                *(str(counts.get(outcome, 0)) for outcome in OUTCOMES),
+            ]
+        )
+    return rows
+
+
+def _controls(scores: pd.DataFrame) -> str:
+    """Each control against L1, and L1-TLW against each control."""
+    pairs = [pair for c in CONTROLS for pair in ((c, "l1"), ("l1-tlw", c))]
+    rows = [row for pair in pairs for row in _counted(scores, pair, METRICS_SHOWN)]
+    return markdown_table(_COUNTED, rows) if rows else "None has been trained yet."
+
+
+def _beside(scores: pd.DataFrame) -> str:
+    """The claims' pairs by metrics that no claim is about, of the cells that have them."""
+    pairs = dict.fromkeys(pair for claim in CLAIMS for pair in claim.pairs)
+    rows = []
+    for metric in metrics_of(scores):
+        if metric not in METRICS_SHOWN:
+            others = [other for other in metrics_of(scores) if other != metric]
+            scored = scores.drop(columns=others).dropna(subset=[metric])
+            rows += [row for pair in pairs for row in _counted(scored, pair, [metric])]
     if not rows:
-        return "None has been trained yet."
-    heads = ["Losses", "Metric", "Mean difference", "Seeds", *OUTCOMES]
-    return markdown_table(heads, rows)
+        return ""
+    told = (
+        "By metrics that no claim is about and no loss has seen; the lower, the better are LPIPS and "
+        "DISTS:"
+    )
+    return f"#### Other metrics\n\n{told}\n\n{markdown_table(_COUNTED, rows)}"
 
 
 def _gate(scores: pd.DataFrame) -> str:
