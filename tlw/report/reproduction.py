@@ -203,7 +203,7 @@ def _beside(scores: pd.DataFrame) -> str:
     if not rows:
         return ""
     told = (
-        "By metrics that no claim is about and no loss has seen; the lower, the better are LPIPS and "
+        "By metrics that no claim is about and no loss has seen; the lower the better are LPIPS and "
         "DISTS:"
     )
     return f"#### Other metrics\n\n{told}\n\n{markdown_table(_COUNTED, rows)}"
