@@ -202,10 +202,7 @@ def _beside(scores: pd.DataFrame) -> str:
             rows += [row for pair in pairs for row in _counted(scored, pair, [metric])]
     if not rows:
         return ""
-    told = (
-        "By metrics that no claim is about and no loss has seen; the lower the better are LPIPS and "
-        "DISTS:"
-    )
+    told = "By metrics that no claim is about; the lower, the better are LPIPS and DISTS:"
     return f"#### Other metrics\n\n{told}\n\n{markdown_table(_COUNTED, rows)}"
 
 
