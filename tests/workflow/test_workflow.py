@@ -405,6 +405,19 @@ def test_an_imported_checkpoint_is_scored_like_a_cell_and_stands_in_its_grid(clo
     row = ["edsr-authors", "4", "l1-tlw", "", "paper", "one", "0.png"]
     assert list(score.values())[:7] == row and 0 < float(score["psnr_y"]) < 60
 
+    config = yaml.safe_load((clone / "imported.yaml").read_text())
+    config["grids"]["one"]["ensembles"] = True
+    (clone / "imported.yaml").write_text(yaml.safe_dump(config))
+    plan = snakemake("-n", *imported, folder=clone)
+    trained = ["one/vdsr_x2_l1_seed0", "one/vdsr_x2_l1_seed0+"]
+    bicubic = ["bicubic_x2", "bicubic_x4"]
+    ensemble = "one/edsr-authors_x4_l1-tlw_imported+"
+    assert planned(plan, "evaluate") == sorted([*trained, *bicubic, ensemble])
+    snakemake(f"{FOREIGN}+/scores.csv", *imported, folder=clone)
+    with (clone / f"{FOREIGN}+" / "scores.csv").open(newline="") as file:
+        [its] = csv.DictReader(file)
+    assert its["backbone"] == "edsr-authors+" and its["psnr_y"] != score["psnr_y"]
+
 
 @pytest.mark.slow
 def test_networks_are_scored_together_and_one_is_still_made_by_naming_it(clone, imported):
@@ -412,6 +425,7 @@ def test_networks_are_scored_together_and_one_is_still_made_by_naming_it(clone, 
     grid = SMALL["grids"]["one"] | {
         "losses": ["l1", "mse"],
         "score_together": True,
+        "ensembles": True,
         "note": "Tiny.",
     }
     recipe = SMALL["recipes"]["quick"] | {"epochs": 1, "steps_per_epoch": 2}
@@ -426,14 +440,15 @@ def test_networks_are_scored_together_and_one_is_still_made_by_naming_it(clone, 
     words = ("--cores", "2", "--configfile", "small.yaml")
     output = snakemake(*words, folder=clone)
     assert planned(output, "evaluate_together") == ["one/2"]
-    assert planned(output, "evaluate") == ["bicubic_x2"]
+    ensembles = [f"one/vdsr_x2_{loss}_seed0+" for loss in ("l1", "mse")]
+    assert planned(output, "evaluate") == ["bicubic_x2", *ensembles]
     for loss in ("l1", "mse"):
         folder = clone / "results" / "small" / "one" / f"vdsr_x2_{loss}_seed0"
         assert read_cell(folder / "cell.json").loss_name == loss
         with (folder / "scores.csv").open(newline="") as file:
             assert [row["loss"] for row in csv.DictReader(file)] == [loss]
     table = (clone / "results" / "small" / "tables" / "one.md").read_text()
-    assert table.rstrip().endswith("Tiny.")
+    assert table.rstrip().endswith("Tiny.") and table.count("vdsr+") >= 2
 
     scores = f"{CELL}/scores.csv"
     assert "Nothing to be done" in snakemake("-n", scores, *words, folder=clone)

@@ -131,6 +131,10 @@ class Grid(Model):
         "with top and left of the part shown in hr pixels, Set14/comic.png@60,40",
     )
     note: str = Field(default="", max_length=500, description="a sentence below its table")
+    ensembles: Flag = Field(
+        default=False,
+        description="a row with a + beside each network: the mean over eight flips and turns",
+    )
     score_together: Flag = Field(
         default=False,
         description="one job scores all networks of a scale; for small ones, all in memory at once",

@@ -88,7 +88,7 @@ wildcard_constraints:
         sorted({name for found in CHECKPOINTS.values() for name in found})
     )
     or "(?!)",
-    row=r"bicubic_x\d|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x\d_[A-Za-z0-9.-]+_(seed\d+|imported)",
+    row=r"bicubic_x\d|[A-Za-z0-9.-]+/[A-Za-z0-9.-]+_x\d_[A-Za-z0-9.-]+_(seed\d+|imported)\+?",
     image_set="|".join(map(re.escape, REGISTRY)),
     use="|".join(get_args(Use)),
     scale="|".join(map(str, SCALES)),
@@ -156,10 +156,16 @@ def validation_of(wildcards):
 
 
 def weights_of(row):
-    """The network of a row, trained or imported; bicubic has none."""
-    return (
-        [] if row.startswith("bicubic_") else [f"{RESULTS}/{row}/weights.safetensors"]
-    )
+    """The network of a row, trained or imported, or of its ensemble's; bicubic has none."""
+    if row.startswith("bicubic_"):
+        return []
+    return [f"{RESULTS}/{row.removesuffix('+')}/weights.safetensors"]
+
+
+def network_scored(row, inputs):
+    """What `tlw evaluate` is told to score: weights, an ensemble's with its option, or bicubic."""
+    weights = inputs.get("weights") or "bicubic"
+    return [weights, "--ensemble"] if row.endswith("+") else weights
 
 
 def networks_of(grid, scale):
@@ -175,7 +181,8 @@ def networks_of(grid, scale):
 def foreign_networks(rows):
     """The options of `tlw evaluate` that name the classes of the user's in this config."""
     cells = [
-        CELLS.get(os.path.dirname(row), {}).get(os.path.basename(row)) for row in rows
+        CELLS.get(os.path.dirname(row), {}).get(os.path.basename(row).removesuffix("+"))
+        for row in rows
     ]
     paths = dict.fromkeys(cell.backbone.path for cell in cells if cell)
     return [f"--network={path}" for path in paths if not is_known(path)]
@@ -205,6 +212,12 @@ def rows_of(grid, results):
         ]
         rows.append(f"bicubic_x{scale}")
     return [f"{results}/{row}" for row in rows]
+
+
+def ensembles_of(grid, results):
+    """The folders of the networks' self-ensembles, where the grid has such rows."""
+    networks = CELLS[grid] | CHECKPOINTS[grid] if SETTINGS.grids[grid].ensembles else {}
+    return [f"{results}/{grid}/{name}+" for name in networks]
 
 
 def pictures_of(grid):

@@ -2,7 +2,7 @@
 
 
 rule evaluate:
-    """Scores of a trained cell, an imported network, or of bicubic upsampling."""
+    """Scores of a trained cell, an imported network, an ensemble of either, or of bicubic."""
     input:
         weights=lambda wildcards: weights_of(wildcards.row),
         pairs=lambda wildcards: pairs_of(TEST, "test", scale_of(wildcards.row)),
@@ -19,7 +19,7 @@ rule evaluate:
     resources:
         gpu=0 if SETTINGS.device == "cpu" else 1,
     params:
-        network=lambda wildcards, input: input.get("weights") or "bicubic",
+        network=lambda wildcards, input: network_scored(wildcards.row, input),
         foreign=lambda wildcards: foreign_networks([wildcards.row]),
         pairs=lambda wildcards, input: [f"--pairs={path}" for path in input.pairs],
         judge_folder=lambda wildcards, input: os.path.dirname(input.judges[0]),

@@ -5,6 +5,9 @@ rule table:
     """One grid as CSV, Markdown and LaTeX, and what is on record of its cells."""
     input:
         lambda wildcards: scores_of(wildcards.grid),
+        lambda wildcards: [
+            f"{row}/scores.csv" for row in ensembles_of(wildcards.grid, RESULTS)
+        ],
     output:
         report(
             f"{RESULTS}/tables/{{grid}}.csv",
@@ -29,7 +32,8 @@ rule table:
     conda:
         "../../environment.yml"
     params:
-        rows=lambda wildcards, output: rows_of(wildcards.grid, run_of(output[0])),
+        rows=lambda wildcards, output: rows_of(wildcards.grid, run_of(output[0]))
+        + ensembles_of(wildcards.grid, run_of(output[0])),
         output=lambda wildcards, output: output[0].removesuffix(".csv"),
         title=lambda wildcards: SETTINGS.grids[wildcards.grid].title,
         options=lambda wildcards: table_options(wildcards.grid),
