@@ -5,8 +5,8 @@
 PYTHON ?= python3
 CORES ?= all
 VENV := .venv
-# Two workers with one thread each: most tests wait for processes of their own.
-PYTEST := --numprocesses 2 --dist worksteal
+# Three workers with one thread each, on two cores too: most tests wait for processes of their own.
+PYTEST := --numprocesses 3 --dist worksteal
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export TLW_WEIGHTS ?= $(CURDIR)/resources/weights
 
