@@ -91,7 +91,7 @@ def test_a_figure_that_there_is_none_of_is_told_before_any_work(folders, tmp_pat
     words = ["audit", folders / "sr", folders / "hr", "--scale", 2, "--figure"]
     assert "expected a .pdf, .png, .webp or .svg file" in refused(*words, tmp_path / "a.jpg")
     alone = ["audit", folders / "hr", "--lr", folders / "sr", "--figure", tmp_path / "a.png"]
-    assert "--lr has none" in refused(*alone)
+    assert "leave it out, --lr has none" in refused(*alone)
     equal = ["audit", folders / "hr", folders / "hr", "--scale", 2, "--figure"]
     assert "images that are equal" in refused(*equal, tmp_path / "a.png")
     assert not [*tmp_path.iterdir()]

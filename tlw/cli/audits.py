@@ -68,13 +68,14 @@ def audit(
         sr, hr = folders
         assert scale is not None  # checked above
         values, content, text = _sr(sr, hr, scale, claims, lpips, options)
-        if figure is not None:
-            from tlw.report.figures.audit import audit as audit_figure
-            from tlw.report.figures.style import save, styled
-
-            with styled():
-                save(audit_figure(values, claims, scale), figure.with_suffix(""), _form(figure))
     print(json.dumps(content, indent=2, allow_nan=False) if as_json else text)  # noqa: T201
+    if figure is not None:  # behind the words, which must not be lost to it
+        from tlw.report.figures.audit import audit as audit_figure
+        from tlw.report.figures.style import save, styled
+
+        assert scale is not None  # checked above
+        with styled():
+            save(audit_figure(values, claims, scale), figure.with_suffix(""), _form(figure))
 
 
 def downscale(
@@ -120,7 +121,7 @@ def _check_figure(figure: Path, lr: Path | None) -> None:
     from tlw.runtime.extras import require
 
     if lr is not None:
-        raise ValueError("audit: --figure is about sr; --lr has none")
+        raise ValueError("audit: --figure is about sr; leave it out, --lr has none")
     if not _form(figure):
         raise ValueError(f"--figure {figure}: expected a .pdf, .png, .webp or .svg file")
     require(["matplotlib"], extra="report", does="a figure")
