@@ -19,6 +19,7 @@ from tlw.config.schema import Model
 from tlw.data.download import DownloadError, download
 from tlw.data.known_images import bar, matching
 from tlw.data.registry import (
+    NO_SOURCE,
     ArchiveSource,
     FileName,
     FilesSource,
@@ -100,7 +101,7 @@ class _Listed(Model):
     file: FileName
     bytes: NonNegativeInt
     sha256: str
-    source: str = "not on record"  # lists of before have none
+    source: str = NO_SOURCE
 
 
 def images_of(folder: Path) -> list[Path]:

@@ -29,6 +29,7 @@ from tlw.data.pairs_file import (
     pixel_hash,
 )
 from tlw.data.protocols import Protocol, Use
+from tlw.data.registry import NO_SOURCE
 from tlw.imaging.image_files import check_names, read_stored
 from tlw.imaging.ranges import crop_to_multiple, to_unit
 from tlw.imaging.tiles import MAX_PIXELS
@@ -52,7 +53,7 @@ def write_pairs(
     scale: int,
     protocol: Protocol,
     use: Use,
-    sources: str = "not on record",
+    sources: str = NO_SOURCE,
     workers: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> None:

@@ -27,6 +27,7 @@ from pydantic import Field, StrictBool, StrictInt, model_validator
 from tlw.config.schema import Model
 from tlw.config.settings import Scale
 from tlw.data.protocols import Protocol, Use
+from tlw.data.registry import NO_SOURCE
 from tlw.runtime.errors import at, shown
 
 FORMAT: Final = "tlw-pairs"
@@ -59,7 +60,7 @@ class Header(Model):
     multiple: Side
     protocol: str
     protocol_fields: str
-    sources: str = "not on record"
+    sources: str = NO_SOURCE
     tlw: str
     numpy: str
     h5py: str

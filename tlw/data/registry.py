@@ -56,6 +56,9 @@ class KnownFile(Model):
 Row = TypeVar("Row", bound=Model)
 
 
+NO_SOURCE = "not on record"  # where images came from, in lists and pairs files of before
+
+
 def _hosts(urls: Sequence[str]) -> str:
     """The mirrors, any of which may have given any file: their bytes are the same."""
     return " or ".join(dict.fromkeys(urlsplit(url).hostname or "this machine" for url in urls))
