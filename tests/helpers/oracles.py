@@ -1,6 +1,7 @@
 """Other people's packages as oracles, beside a CPU build of torch."""
 
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
@@ -24,13 +25,13 @@ def let_torchvision_import() -> torch.library.Library:
 
 
 @cache
-def lpips_oracle(net: str, calibrated: bool = True) -> torch.nn.Module:
-    """`lpips.LPIPS` with the real weights in its trunk; it takes images in [-1, 1]."""
+def lpips_oracle(net: str, calibrated: bool = True, folder: Path | None = None) -> torch.nn.Module:
+    """`lpips.LPIPS` with our file's weights in its trunk; it takes images in [-1, 1]."""
     let_torchvision_import()
     import lpips
 
     model = lpips.LPIPS(net=net, lpips=calibrated, pnet_rand=True, verbose=False)
-    weights = load_file(judge_weights(net))
+    weights = load_file(judge_weights(net, folder))
     state = model.net.state_dict()  # sliceN.{index in torchvision's features}.weight
     model.net.load_state_dict({key: weights[f"features.{key.partition('.')[2]}"] for key in state})
     return model

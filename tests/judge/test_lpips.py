@@ -74,8 +74,8 @@ def test_an_image_too_small_for_the_trunk_is_refused(net, smallest):
 
 
 def test_unknown_trunks_and_orders_are_refused():
-    with pytest.raises(ValueError, match="found 'squeeze'"):
-        Judge("squeeze")
+    with pytest.raises(ValueError, match="found 'resnet'"):
+        Judge("resnet")
     with pytest.raises(ValueError, match="expected one of rgb, bgr, found 'gbr'"):
         Judge("alex", channels="gbr")
 

@@ -340,4 +340,6 @@ def test_dists_stands_in_the_table_of_score_and_of_evaluate(made, tmp_path):
 def test_a_metric_that_is_not_known_is_told_before_any_work(made):
     words = ["score", str(made / "bicubic"), str(made / "hr"), "--scale", "2", "--metric", "dist"]
     told = str(CliRunner().invoke(app, words).exception)
-    assert told.startswith("--metric: expected one of dists, lpips_alex, ssim_y, found 'dist'")
+    assert told.startswith(
+        "--metric: expected one of dists, lpips_alex, lpips_squeeze, ssim_y, found 'dist'"
+    )

@@ -51,7 +51,7 @@ def audit(
 ) -> None:
     """Tells under which reading images have a claimed PSNR, SSIM or LPIPS, or who made lr.
 
-    LPIPS is that of alex and vgg; of squeeze there are no weights here.
+    LPIPS is that of alex and vgg; and of squeeze after `tlw fetch-weights squeeze`.
     """
     _check(folders, scale, claim or [], lr, lpips)
     if figure is not None:

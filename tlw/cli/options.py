@@ -6,7 +6,7 @@ from typing import Annotated, get_args
 
 import typer
 
-from tlw.config.settings import SCALES, JudgeNet, ProtocolName
+from tlw.config.settings import SCALES, ExtraMetric, JudgeNet, ProtocolName
 
 NETS = ", ".join(get_args(JudgeNet))
 PROTOCOLS = " or ".join(get_args(ProtocolName))
@@ -70,7 +70,7 @@ ExtraMetrics = Annotated[
     list[str] | None,
     typer.Option(
         "--metric",
-        help="A column beside the protocol's: dists, lpips_alex, ssim_y; repeatable.",
+        help=f"A column beside the protocol's: {', '.join(get_args(ExtraMetric))}; repeatable.",
         show_default="none",
     ),
 ]

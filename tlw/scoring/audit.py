@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from tlw.imaging.pictures import Picture, read_picture
 from tlw.judge.lpips import Judge
+from tlw.judge.weights import weights_at_hand
 from tlw.runtime.errors import at, shown
 from tlw.runtime.precision import full_float32
 from tlw.scoring import parts
@@ -23,6 +24,7 @@ from tlw.scoring.readings import (
     MULTIPLES,
     NAMES,
     NETS,
+    NETS_AT_HAND,
     PEAKS,
     SMALLEST,
     Area,
@@ -110,7 +112,8 @@ def audit_folders(
     places = {metric: _places(sizes, scale, metric, hr_folder) for metric in metrics}
     judges: dict[str, Judge] = {}
     if "lpips" in metrics:
-        judges = {net: Judge(net, weights=judge_folder).to(device) for net in NETS}
+        more = (net for net in NETS_AT_HAND if weights_at_hand(net, judge_folder))
+        judges = {net: Judge(net, weights=judge_folder).to(device) for net in (*NETS, *more)}
     found: dict[Reading, list] = defaultdict(list)
     for files in tqdm(pairs, f"{hr_folder.name} x{scale}", disable=None):
         pair = _read(files.sr, files.hr, scale)

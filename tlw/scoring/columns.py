@@ -20,6 +20,7 @@ METRICS = {
     "ssim_y": Metric("SSIM", True),
     "lpips_alex": Metric("LPIPS alex", False),
     "lpips_vgg": Metric("LPIPS vgg", False),
+    "lpips_squeeze": Metric("LPIPS squeeze", False),
     "dists": Metric("DISTS", False),
 }
 # Those that are taken beside a protocol's own where they are asked for.

@@ -16,6 +16,7 @@ CHANNELS = ("Y", "Y in 8 bits", "full-range Y", "full-range Y in 8 bits", "RGB")
 PEAKS = ("255", "hr's maximum", "hr's range")
 MEANS = ("of PSNRs", "of errors", "of pixels")
 NETS: tuple[JudgeNet, ...] = ("alex", "vgg")
+NETS_AT_HAND: tuple[JudgeNet, ...] = ("squeeze",)  # read where their weights are there already
 ORDERS = ("RGB", "BGR")
 RANGES = ("[-1, 1]", "[0, 1]")
 
