@@ -109,7 +109,6 @@ def test_an_audit_reads_it_where_its_weights_are_at_hand(folder, tmp_path):
     generator = np.random.default_rng(0)
     sr, hr = tmp_path / "sr", tmp_path / "hr"
     for path in (sr, hr):
-        path.mkdir()
         write_image(path / "a.png", generator.integers(0, 256, (40, 40, 3), np.uint8))
     asked = {"scale": 4, "metrics": ["lpips"], "judge_folder": tmp_path}
     without = audit_folders(sr, hr, **asked)
